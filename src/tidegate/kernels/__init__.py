@@ -1,0 +1,58 @@
+"""Which backend runs what: NumPy arrays go to the reference, torch tensors to torch's own layers.
+
+The primitives here are all that a network's forward pass is written in, so that one text trains and runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import cells
+from . import reference
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Array = cells.Array | Tensor
+else:
+    Array = Any
+
+BACKENDS = {
+    "running (NumPy)": "reference: one step at a time, bits independent of batch and length",
+    "training (torch)": "torch's own layers; several models as one batched loop",
+}
+
+
+def is_numpy(x: Array) -> bool:
+    """True for NumPy arrays; everything else that reaches the primitives is a torch tensor."""
+    return isinstance(x, np.ndarray)
+
+
+def scan(cell: str, x: Any, state: Any, weights: Any) -> tuple[Any, Any]:
+    """One recurrent layer over time, by the backend for the type of `x`; shapes as in `reference.scan`."""
+    if is_numpy(x):
+        return reference.scan(cell, x, state, weights)
+    from . import layers
+
+    return layers.scan(cell, x, state, weights)
+
+
+def linear(x: Any, w: Any, b: Any) -> Any:
+    """`x @ w.T + b`; for NumPy each row by itself, as `cells.linear`."""
+    return cells.linear(x, w, b) if is_numpy(x) else x @ w.mT + b
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent."""
+    return np.tanh(x) if is_numpy(x) else x.tanh()
+
+
+def stack(parts: list[Any], axis: int) -> Any:
+    """Arrays of one shape along a new axis."""
+    if is_numpy(parts[0]):
+        return np.stack(parts, axis=axis)
+    import torch
+
+    return torch.stack(parts, dim=axis)

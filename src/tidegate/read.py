@@ -1,0 +1,164 @@
+"""CSV, Parquet, JSON lines, SQL, data frames and NumPy -> `Series`, one or many.
+
+A source becomes a table (`sources.py`), the table's columns of times become one of UTC nanoseconds (`times.py`), a long
+table (a row a sensor and time) is made wide, and what is left must be numbers (`tables.py`). Each step refuses what it
+would otherwise have to guess. The three files need polars, so they are imported when something is read.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from .errors import DataError
+from .layout import Asked, Layout, masked
+from .series import Duplicates, Series, check
+
+Time = str | Sequence[str] | Literal[False] | None
+Missing = str | float | Iterable[str | float]
+FOUND_OUT = Layout()
+
+
+def read(
+    source: Any,
+    *,
+    time: Time = None,
+    channels: Sequence[str] | None = None,
+    labels: str | None = None,
+    query: str | None = None,
+    duplicates: Duplicates = "error",
+    missing: Missing = (),
+    zone: str | None = None,
+    interval: float | str | None = None,
+    layout: Layout = FOUND_OUT,
+) -> Series:
+    """A `Series` from a file, a database, a data frame or an array.
+
+    >>> import polars as pl
+    >>> read(pl.DataFrame({"time": ["2024-03-09 10:00", "2024-03-09 10:05"], "flow": [1.5, 1.75]}))
+    <Series table: 2 rows x 1 channel, every 5 min, 2024-03-09 10:00:00 to 2024-03-09 10:05:00>
+
+    source: the path of a CSV, Parquet or JSON lines file (.gz too), a database URL with its `query`, any data frame, or
+    an array (T, C). time: its column, two columns (date and time), or False for none; found by name and content if not
+    given. Times without an offset are UTC, or local to `zone` ("Europe/Rome"). channels: the columns to take, in this
+    order; else all, which must then be numbers. labels: a column that is no channel, kept in `Series.labels`. missing:
+    further spellings of a missing value, such as -200. A long table (time, sensor, value; or unique_id, ds, y) is made
+    wide. Raises DataError; a database without SQLAlchemy raises MissingExtraError.
+    """
+    asked = Asked(
+        name=_name(source),
+        time=time,
+        channels=channels,
+        labels=labels,
+        duplicates=duplicates,
+        missing=_spellings(missing),
+        zone=zone,
+        interval=interval,
+        layout=layout,
+    )
+    return _one(source, query, asked)
+
+
+def read_many(
+    source: Any,
+    *,
+    id: str | None = None,
+    time: Time = None,
+    channels: Sequence[str] | None = None,
+    labels: str | None = None,
+    query: str | None = None,
+    duplicates: Duplicates = "error",
+    missing: Missing = (),
+    zone: str | None = None,
+    layout: Layout = FOUND_OUT,
+) -> dict[str, Series]:
+    """Many `Series` by name: one a file of a folder, a pattern or a list; else one a value of the column `id`.
+
+    >>> import polars as pl
+    >>> days = ["2024-01-01", "2024-01-02", "2024-01-01"]
+    >>> many = read_many(pl.DataFrame({"unique_id": ["a", "a", "b"], "ds": days, "y": [1, 2, 3]}))
+    >>> {name: len(series) for name, series in many.items()}
+    {'a': 2, 'b': 1}
+
+    The id column is found in tables like Nixtla's (unique_id, ds, y, ...) and tidy ones. Otherwise as `read`.
+    """
+    asked = Asked(
+        name=_name(source),
+        time=time,
+        channels=channels,
+        labels=labels,
+        duplicates=duplicates,
+        missing=_spellings(missing),
+        zone=zone,
+        layout=layout,
+    )
+    files = _files(source)
+    if files:
+        return {path.name.split(".")[0]: _one(path, None, _renamed(asked, path.name)) for path in files}
+    from . import sources, tables
+
+    parts, notes = tables.parted(sources.table(source, query, asked), id, asked)
+    return {name: tables.series(part, _renamed(asked, name), list(notes)) for name, part in parts.items()}
+
+
+def as_series(data: Any, *, interval: float | str | None = None, channels: Sequence[str] | None = None) -> Series:
+    """What every verb does with its data: a Series as it is, anything else through `read`.
+
+    >>> as_series([[1.0], [2.0]], interval="5min").interval
+    300.0
+    """
+    if not isinstance(data, Series):
+        return read(np.asarray(data) if isinstance(data, list | tuple) else data, interval=interval, channels=channels)
+    if interval is not None and not data.clock:
+        paced = check(data.values, None, data.channels, interval=interval, name=data.name)
+        data = msgspec.structs.replace(data, times=paced.times, interval=paced.interval)
+    return data if channels is None else data.select(channels)
+
+
+def _one(source: Any, query: str | None, asked: Asked) -> Series:
+    """One source as one Series."""
+    if isinstance(source, np.ndarray):
+        numbers = [value for value in asked.missing if not isinstance(value, str)]
+        values = np.where(np.isin(source, numbers), np.nan, source) if numbers else source
+        return check(values, None, asked.channels, interval=asked.interval)
+    from . import sources, tables, times
+
+    table, notes = sources.table(source, query, asked), list[str]()
+    names = tables.long(table, asked)
+    clocked = times.clocked(table, asked, notes, ordered=names is None)
+    return tables.series(tables.wide(clocked, names, asked), asked, notes)
+
+
+def _spellings(missing: Missing) -> tuple[str | float, ...]:
+    return (missing,) if isinstance(missing, str | int | float) else tuple(missing)
+
+
+def _renamed(asked: Asked, name: str) -> Asked:
+    return msgspec.structs.replace(asked, name=name)
+
+
+def _name(source: Any) -> str:
+    """What to call a source in messages."""
+    if isinstance(source, str | Path):
+        return masked(str(source)) if "://" in str(source) else Path(source).name
+    return "array" if isinstance(source, np.ndarray) else "table"
+
+
+def _files(source: Any) -> list[Path]:
+    """The files of a folder, a pattern or a list of paths; none if the source is one table."""
+    if isinstance(source, list | tuple):
+        return [Path(path) for path in source]
+    if not isinstance(source, str | Path) or "://" in str(source):
+        return []
+    path = Path(source)
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        if not found:
+            raise DataError("a folder without files", wanted="one file a series", where=str(path))
+        return found
+    return [] if path.exists() else sorted(Path(file) for file in glob.glob(str(source)))

@@ -1,0 +1,310 @@
+"""Sensor history as one frozen table: readings (T, C), times, channel names. Checked once, then trusted."""
+
+from __future__ import annotations
+
+import time as clocks
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DataError, SettingError
+from .settings import seconds
+
+Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+Duplicates = Literal["error", "last"]
+When = str | date | np.datetime64
+
+SECOND = 1_000_000_000
+DAY = 86_400 * SECOND
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LARGEST = 1e150
+"""No sensor reads more; up to here neither a scaled value nor its square can overflow."""
+GAP = 3.0
+"""A note counts as a gap what is longer than this many intervals; each task sets its own limit with `starts`."""
+
+
+class Series(msgspec.Struct, frozen=True, eq=False):
+    """Readings of C sensors at T times, as `read` or `check` made them: sorted, finite or NaN, never changed again.
+
+    >>> series = check([[1.0], [2.0], [4.0]], [0, SECOND, 2 * SECOND], ["flow"])
+    >>> series
+    <Series array: 3 rows x 1 channel, every 1 s, 1970-01-01 00:00:00 to 1970-01-01 00:00:02>
+    >>> series["1970-01-01T00:00:01":].values[:, 0]
+    array([2., 4.])
+    """
+
+    values: Floats
+    """(T, C), read-only, NaN = missing, never inf"""
+    times: Times
+    """(T,), UTC nanoseconds, strictly increasing; row number x interval where there is no clock"""
+    channels: tuple[str, ...]
+    interval: float
+    """seconds between rows: the median of the differences"""
+    clock: bool
+    """False: the times are only row numbers x interval"""
+    labels: NDArray[Any] | None = None
+    """(T,) the label column that the reader was told of"""
+    name: str = "array"
+    notes: tuple[str, ...] = ()
+    """what was noticed and what was done about it, a sentence each"""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        rows, count = f"{len(self):,} row{'s' * (len(self) != 1)}", len(self.channels)
+        span = f", {time_text(self.times[0])} to {time_text(self.times[-1])}" if self.clock else ", no clock"
+        noted = f", {len(self.notes)} note{'s' * (len(self.notes) != 1)}" if self.notes else ""
+        size = f"{rows} x {count} channel{'s' * (count != 1)}"
+        return f"<Series {self.name}: {size}, every {span_text(self.interval)}{span}{noted}>"
+
+    def __getitem__(self, part: slice) -> Series:
+        """The rows from start up to, not including, stop; each a row number, a time string or a datetime."""
+        if not isinstance(part, slice) or part.step not in (None, 1):
+            raise SettingError(f"a Series cannot be indexed with {part!r}", wanted="series[start:stop]")
+        first, last = self._row(part.start, 0), self._row(part.stop, len(self))
+        if first >= last:
+            span = f"{time_text(self.times[0])} to {time_text(self.times[-1])}" if self.clock else "no clock"
+            cut = f"{'' if part.start is None else part.start}:{'' if part.stop is None else part.stop}"
+            raise DataError(f"no row lies in [{cut}]", wanted=f"part of {len(self):,} rows, {span}", where=self.name)
+        cut_labels = None if self.labels is None else self.labels[first:last]
+        return msgspec.structs.replace(
+            self, values=self.values[first:last], times=self.times[first:last], labels=cut_labels
+        )
+
+    def _row(self, bound: int | When | None, default: int) -> int:
+        """The row number that one end of a slice means."""
+        if bound is None:
+            return default
+        if isinstance(bound, int | np.integer):
+            return slice(int(bound), None).indices(len(self))[0]
+        if not self.clock:
+            raise DataError(
+                f"cannot look up {bound!r}: the series has no clock", do="slice by row number", where=self.name
+            )
+        return int(np.searchsorted(self.times, instant(bound)))
+
+    def select(self, channels: Sequence[str]) -> Series:
+        """Only these channels, in this order."""
+        unknown = [channel for channel in channels if channel not in self.channels]
+        if unknown or not channels:
+            raise DataError(
+                f"no channel named {', '.join(unknown) or 'at all'}",
+                wanted=f"some of {', '.join(self.channels)}",
+                where=self.name,
+            )
+        columns = [self.channels.index(channel) for channel in channels]
+        return msgspec.structs.replace(
+            self, values=_frozen(self.values[:, columns]), channels=_names(channels, len(columns), self.name)
+        )
+
+    def starts(self, limit: float) -> Times:
+        """The rows that begin a new stretch: row 0, and every row more than `limit` seconds after the one before."""
+        return np.concatenate([[0], np.flatnonzero(np.diff(self.times) > limit * SECOND) + 1]).astype(np.int64)
+
+
+def check(
+    values: Any,
+    times: Any = None,
+    channels: Sequence[str] | None = None,
+    *,
+    interval: float | str | None = None,
+    labels: NDArray[Any] | None = None,
+    name: str = "array",
+    duplicates: Duplicates = "error",
+    notes: Sequence[str] = (),
+) -> Series:
+    """The one way to a `Series`: everything that can be wrong with readings is refused or noted here, once.
+
+    >>> series = check([[1.0, 5.0], [2.0, 5.0], [float("nan"), 5.0]])
+    >>> series.channels, series.interval, series.clock
+    (('c0', 'c1'), 1.0, False)
+    >>> series.notes
+    ('constant channel: c1', '16.7 % of the values are missing')
+
+    values (T, C) or (T,): numbers, NaN = missing; copied. times (T,): UTC nanoseconds; without them row numbers count, one
+    every `interval` (seconds or "5min"; 1 s if not given). Unsorted rows are sorted and noted; of rows with equal times
+    `duplicates="last"` keeps the last, "error" refuses. Raises DataError.
+    """
+    table = _matrix(values, name)
+    names = _names(channels, table.shape[1], name)
+    low, high = np.fmin.reduce(table, axis=0), np.fmax.reduce(table, axis=0)
+    _refuse_infinite(table, low, high, names, name)
+    clock, found = times is not None, list(notes)
+    step = None if interval is None else seconds(interval)
+    if clock:
+        times = np.array(times, dtype=np.int64)
+        rows = _order(times, duplicates, len(table), name, found)
+        if rows is not None:
+            table, times, labels = table[rows], times[rows], None if labels is None else labels[rows]
+        step = step or _interval(times)
+        found += _time_notes(times, step)
+    else:
+        step = step or 1.0
+        times = np.rint(np.arange(len(table)) * (step * SECOND)).astype(np.int64)
+    found += _value_notes(table, low, high, names, name)
+    return Series(_frozen(table), _frozen(times), names, step, clock, labels, name, tuple(found))
+
+
+def instant(when: When) -> int:
+    """A time as UTC nanoseconds; a date is its midnight, and a time without a zone is UTC.
+
+    >>> instant("1970-01-02"), instant("1970-01-01T01:00+01:00")
+    (86400000000000, 0)
+    """
+    if isinstance(when, np.datetime64):
+        return int(when.astype("datetime64[ns]").astype(np.int64))
+    if isinstance(when, str):
+        try:
+            when = datetime.fromisoformat(when.strip())
+        except ValueError:
+            raise SettingError(
+                f"cannot read {when!r} as a time", wanted="ISO 8601, as in 2024-03-09 or 2024-03-09T10:30:00+01:00"
+            ) from None
+    if not isinstance(when, date):
+        raise SettingError(f"cannot read {when!r} as a time", wanted="a string or a datetime")
+    if not isinstance(when, datetime):
+        when = datetime(when.year, when.month, when.day)
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return (aware - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def time_text(nanoseconds: int | np.int64) -> str:
+    """UTC nanoseconds as people read them, with as many decimals as needed.
+
+    >>> time_text(1_500_000_000), time_text(0)
+    ('1970-01-01 00:00:01.500', '1970-01-01 00:00:00')
+    """
+    number = int(nanoseconds)
+    unit = next((unit for unit, size in (("s", SECOND), ("ms", 10**6), ("us", 10**3)) if number % size == 0), "ns")
+    return str(np.datetime64(number, "ns").astype(f"datetime64[{unit}]")).replace("T", " ")
+
+
+def span_text(seconds: float) -> str:
+    """A length of time in the unit people would use.
+
+    >>> span_text(0.25), span_text(90), span_text(10_800)
+    ('250 ms', '1.5 min', '3 h')
+    """
+    units = (("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
+    unit, size = next(((unit, size) for unit, size in units if seconds >= size), ("ns", 1e-9))
+    return f"{seconds / size:.4g} {unit}"
+
+
+def _matrix(values: Any, name: str) -> Floats:
+    """A float64 copy (T, C) of what was given."""
+    try:
+        if isinstance(values, np.ma.MaskedArray):
+            values = np.ma.filled(values.astype(np.float64), np.nan)
+        given = np.asarray(values)
+        if given.dtype.kind not in "fiub":
+            raise DataError(f"values of type {given.dtype}", wanted="numbers", where=name)
+        table = np.array(given, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError("values that are no table of numbers", wanted="an array (T, C)", where=name) from error
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or not table.size:
+        saw = f"an array of shape {tuple(given.shape)}"
+        raise DataError(saw, wanted="(T, C) with at least one row and one column", where=name)
+    return table
+
+
+def _names(channels: Sequence[str] | None, count: int, name: str) -> tuple[str, ...]:
+    """One name a column, no two alike."""
+    names = tuple(str(channel) for channel in (channels if channels is not None else [f"c{i}" for i in range(count)]))
+    if len(names) != count:
+        raise DataError(f"{len(names)} channel names for {count} columns", wanted="one each", where=name)
+    twice = sorted({channel for channel in names if names.count(channel) > 1})
+    if twice:
+        raise DataError(f"channel names that occur twice: {', '.join(twice)}", do="rename the columns", where=name)
+    return names
+
+
+def _refuse_infinite(table: Floats, low: Floats, high: Floats, names: tuple[str, ...], name: str) -> None:
+    """`inf` saturates a gate and comes out as a plausible number, so it must not come in."""
+    bad = np.flatnonzero((high > LARGEST) | (low < -LARGEST))
+    if len(bad):
+        row, column = np.argwhere(np.abs(table) > LARGEST)[0]
+        raise DataError(
+            f"{table[row, column]} in channel {names[column]}, row {row + 1:,}",
+            wanted=f"numbers up to {LARGEST:g}, or NaN where a reading is missing",
+            do="leave the value empty, or repair the source",
+            where=name,
+        )
+
+
+def _order(times: Times, duplicates: Duplicates, rows: int, name: str, notes: list[str]) -> Times | None:
+    """Which rows to take, in which order, for strictly increasing times; None = as they are."""
+    if times.shape != (rows,):
+        raise DataError(f"{len(times):,} times for {rows:,} rows", wanted="one each", where=name)
+    steps = np.diff(times)
+    if (steps > 0).all():
+        return None
+    order = np.argsort(times, kind="stable")
+    late = int((steps < 0).sum())
+    if late:
+        notes.append(f"the times were not in order ({late:,} times a row was earlier than the one before): sorted")
+    equal = np.flatnonzero(np.diff(times[order]) == 0)
+    if len(equal) and duplicates == "error":
+        _refuse_duplicates(times, order, equal, name)
+    if len(equal):
+        notes.append(f"{len(equal):,} rows dropped: a later row has the same time")
+    return np.delete(order, equal)
+
+
+def _refuse_duplicates(times: Times, order: Times, equal: Times, name: str) -> None:
+    """Name the first few times that occur more than once."""
+    first = [f"{time_text(times[order[at]])} (rows {order[at] + 1:,} and {order[at + 1] + 1:,})" for at in equal[:3]]
+    raise DataError(
+        f"{len(equal):,} rows repeat a time: {', '.join(first)}{', ...' if len(equal) > 3 else ''}",
+        wanted="each time once",
+        do='duplicates="last" keeps the last row of each; zone="Europe/Rome" (say) tells apart the hour that local '
+        "clocks repeat in autumn",
+        where=name,
+    )
+
+
+def _interval(times: Times) -> float:
+    """The median difference in seconds; 1 where there is only one row."""
+    return float(np.median(np.diff(times))) / SECOND if len(times) > 1 else 1.0
+
+
+def _time_notes(times: Times, interval: float) -> list[str]:
+    """What is odd about strictly increasing times."""
+    notes, steps = [], np.diff(times)
+    gaps = np.flatnonzero(steps > GAP * interval * SECOND)
+    if len(gaps):
+        longest = gaps[np.argmax(steps[gaps])]
+        length, at = span_text(steps[longest] / SECOND), time_text(times[longest])
+        notes.append(f"{len(gaps):,} gap{'s' * (len(gaps) > 1)} in time, the longest of {length} after {at}")
+    future = int((times > clocks.time_ns() + DAY).sum())
+    if future:
+        notes.append(f"{future:,} rows lie in the future, the last at {time_text(times[-1])}")
+    return notes
+
+
+def _value_notes(table: Floats, low: Floats, high: Floats, names: tuple[str, ...], name: str) -> list[str]:
+    """Channels that say nothing, and how much is missing; nothing at all is refused."""
+    empty = np.isnan(low)
+    if empty.all():
+        raise DataError("every value is missing", wanted="at least one reading", where=name)
+    notes = []
+    for kind, which in (("channel without a single reading", empty), ("constant channel", low == high)):
+        listed = [channel for channel, one in zip(names, which, strict=True) if one]
+        if listed and len(table) > 1:
+            notes.append(f"{kind}: {', '.join(listed)}")
+    missing = float(np.isnan(table).mean())
+    return notes + [f"{100 * missing:.3g} % of the values are missing"] * (missing > 0)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array, read-only from now on."""
+    array.setflags(write=False)
+    return array

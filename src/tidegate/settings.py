@@ -1,0 +1,114 @@
+"""What can be set, in four small frozen structs; `size` is the one dial that most people need.
+
+Every default lives here. A struct prints as the call that makes it, and a wrong value is refused where it is given.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+
+from .errors import SettingError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+Above = Annotated[float, msgspec.Meta(gt=0.0)]
+Cell = Literal["rnn_tanh", "rnn_relu", "lstm", "gru"]
+Size = Literal["small", "medium", "large"]
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How history is cut up: `length` rows a training window, shares of the rows for each purpose, in time order."""
+
+    length: Positive = 64
+    valid: Share = 0.1  # stops training in time
+    calibrate: Share = 0.3  # gives scores their meaning; seen by nothing else
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The recurrent stack: which cell, how many layers of how many units, and what is dropped while training."""
+
+    cell: Cell = "gru"
+    layers: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
+    hidden: Positive = 32
+    dropout: Share = 0.0
+
+
+class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fit loop: AdamW on random windows, learning rate up and down once, stopped when validation stops improving."""
+
+    epochs: Positive = 20
+    batches: Positive = 25  # minibatches an epoch, the unit in which progress is counted and checkpoints are written
+    batch: Positive = 16
+    learning_rate: Above = 5e-3
+    weight_decay: Annotated[float, msgspec.Meta(ge=0.0)] = 0.01
+    clip: Above = 1.0  # largest norm of a gradient
+    noise: Annotated[float, msgspec.Meta(ge=0.0)] = 0.3  # standard deviation added to scaled inputs, so that copying the last value does not pay
+    patience: Positive = 8  # epochs without a better validation loss before training stops
+
+
+class Alarming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How scores become alarms: after how many quiet rows one closes, and how many missing rows end what is remembered."""
+
+    budget: str = "1/week"
+    merge: Positive = 30
+    gap: Positive = 10
+
+
+SIZES: dict[str, tuple[Network, Training]] = {
+    "small": (Network(hidden=32), Training()),
+    "medium": (Network(hidden=64, layers=2, dropout=0.1), Training(epochs=40, batch=32, learning_rate=3e-3)),
+    "large": (Network(hidden=128, layers=2, dropout=0.2), Training(epochs=80, batch=64, learning_rate=2e-3)),
+}
+
+UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "week": 604800.0, "month": 2629746.0, "year": 31556952.0}
+WORDS = {"sec": "s", "second": "s", "m": "min", "minute": "min", "hour": "h", "hr": "h", "day": "d", "w": "week", "y": "year"}
+
+
+def seconds(text: str | float) -> float:
+    """The seconds in a span of time.
+
+    >>> seconds("250ms"), seconds("5 min"), seconds("week"), seconds(2.5)
+    (0.25, 300.0, 604800.0, 2.5)
+    """
+    if isinstance(text, int | float):
+        return _above_zero(float(text), str(text))
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)?\s*([a-zA-Z]+)\s*", text)
+    word = found[2].lower() if found else ""
+    plain = word if word in UNITS or word in WORDS else word.removesuffix("s")
+    unit = UNITS.get(WORDS.get(plain, plain))
+    if found is None or unit is None:
+        raise SettingError(f"{text!r} is not a span of time", wanted=f"a number and one of {', '.join(UNITS)}", do="write for example 5min")
+    return _above_zero(float(found[1] or 1) * unit, text)
+
+
+def rate(text: str) -> float:
+    """Alarms a second, from a budget.
+
+    >>> rate("1/week") == 1 / 604800, rate("3 per day") == 3 / 86400
+    (True, True)
+    """
+    count, per, span = text.replace(" per ", "/").partition("/")
+    try:
+        return _above_zero(float(count), text) / seconds(span)
+    except ValueError:
+        raise SettingError(f"{text!r} is not a budget of alarms", wanted="a count and a span of time", do="write for example 1/week or 3 per day") from None
+
+
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    """`value` if it is allowed; otherwise an error that lists what is.
+
+    >>> one_of("cell", "gru", ("gru", "lstm"))
+    'gru'
+    """
+    if value not in allowed:
+        raise SettingError(f"{name} is {value!r}", wanted=f"one of {', '.join(allowed)}", do=f"for example {name}={allowed[0]!r}")
+    return str(value)
+
+
+def _above_zero(number: float, text: str) -> float:
+    if not 0 < number < float("inf"):
+        raise SettingError(f"{text!r} is not above zero", wanted="a number above 0", do="write for example 1s")
+    return number

@@ -1,0 +1,263 @@
+"""A file, a database or a data frame -> a polars table, in which what is not surely a number is still text."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import narwhals as nw
+import polars as pl
+
+from .errors import DataError, MissingExtraError, SettingError
+from .layout import MISSING, Asked
+from .tables import SENSOR_NAMES
+from .times import TIME_NAME
+
+SAMPLE = 1 << 18
+"""Bytes looked at to find out how a text file is laid out."""
+
+def table(source: Any, query: str | None, asked: Asked) -> pl.DataFrame:
+    """Any source as a polars frame with at least one row."""
+    if isinstance(source, str) and "://" in source:
+        frame = _from_sql(source, query)
+    elif isinstance(source, str | Path):
+        frame = _from_file(Path(source), asked)
+    else:
+        frame = _from_frame(source)
+    if not frame.height:
+        raise DataError("a header but no rows", wanted="at least one row", where=asked.name)
+    return frame
+
+
+def _from_file(path: Path, asked: Asked) -> pl.DataFrame:
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    try:
+        if kind in ("parquet", "pq"):
+            return pl.read_parquet(path, glob=False)
+        if kind in ("jsonl", "ndjson", "json"):
+            return pl.read_ndjson(_content(path), infer_schema_length=None)
+        return _from_text(path, asked)
+    except OSError as error:
+        raise DataError(f"cannot open it: {error.strerror or error}", where=str(path)) from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"not a {kind} file: {str(error).splitlines()[0]}", where=str(path)) from error
+
+
+def _content(path: Path) -> bytes:
+    """All bytes of a file, unpacked."""
+    content = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
+    if not content.strip():
+        raise DataError("an empty file", wanted="at least one row", where=str(path))
+    return content
+
+
+def _from_text(path: Path, asked: Asked) -> pl.DataFrame:
+    """A delimited text file; columns that look like numbers are parsed as such, all others stay text for now."""
+    packed = path.suffix.lower() == ".gz"
+    with gzip.open(path) if packed else path.open("rb") as file:
+        head = file.read(SAMPLE)
+    encoding = asked.layout.encoding or _encoding(head, path)
+    rows, delimiter = _sample(head.decode(encoding, "replace"), len(head) == SAMPLE, asked)
+    decimal = asked.layout.decimal or _decimal(rows, delimiter)
+    names, skip = _header(rows, decimal, asked)
+    plain = encoding in ("utf-8", "utf-8-sig") and not packed
+    content: Path | bytes = path if plain else _content(path).decode(encoding).encode()
+    numbers = _number_columns(rows[skip:], names, decimal, asked)
+    texts = {name: pl.String for name in names}
+    try:
+        frame = _parse(content, {**texts, **{name: pl.Float64 for name in numbers}}, delimiter, decimal, skip, asked)
+    except pl.exceptions.PolarsError:  # a number that is none, or padded with spaces: read as text, then judge
+        try:
+            frame = _parse(content, texts, delimiter, decimal, skip, asked)
+        except pl.exceptions.PolarsError as error:
+            raise _ragged(content, encoding, delimiter, len(names), skip, asked) from error
+    pattern = r"^(\s*[-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*)$"
+    return frame if decimal == "." else frame.with_columns(pl.col(pl.String).str.replace(pattern, "$1.$2"))
+
+
+def _parse(
+    content: Path | bytes, schema: dict[str, Any], delimiter: str, decimal: str, skip: int, asked: Asked
+) -> pl.DataFrame:
+    return pl.read_csv(
+        content,
+        has_header=False,
+        skip_rows=skip,
+        schema=schema,
+        separator=delimiter,
+        decimal_comma=decimal == "," != delimiter,
+        null_values=[*MISSING, *(text for text in asked.missing if isinstance(text, str))],
+        glob=False,
+    )
+
+
+def _encoding(head: bytes, path: Path) -> str:
+    """utf-16 and utf-8 with a mark, utf-8, or else latin-1, in which every byte means something."""
+    if not head.strip():
+        raise DataError("an empty file", wanted="at least one row", where=str(path))
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\0" in head:
+        raise DataError("not a text file", wanted="CSV, Parquet (.parquet) or JSON lines (.jsonl)", where=str(path))
+    try:
+        head[: len(head) - 4 if len(head) == SAMPLE else None].decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return "latin-1" if error.start < len(head) - 8 or len(head) < SAMPLE else "utf-8"
+    return "utf-8-sig"
+
+
+def _sample(text: str, cut: bool, asked: Asked) -> tuple[list[list[str]], str]:
+    """The first rows, split into cells, and the delimiter: the first that splits all rows alike, else the commonest."""
+    lines = [line for line in text.lstrip("\ufeff").splitlines()[: -1 if cut else None][:1000] if line.strip()]
+    marks = [asked.layout.delimiter] if asked.layout.delimiter else ["\t", ";", "|", ","]
+    tried = [(list(csv.reader(lines, delimiter=mark)), mark) for mark in marks]
+    return next((one for one in tried if _even(one[0])), max(tried, key=lambda one: len(one[0][0])))
+
+
+def _even(rows: list[list[str]]) -> bool:
+    """Whether all rows have equally many cells, two or more; R leaves out the header of its row names."""
+    width = len(rows[-1])
+    return width > 1 and {len(row) for row in rows[1:]} <= {width} and len(rows[0]) in (width, max(width - 1, 2))
+
+
+def _decimal(rows: list[list[str]], delimiter: str) -> Literal[".", ","]:
+    """Decimal comma if cells look like it and none has a decimal point."""
+    cells = [cell.strip() for row in rows for cell in row]
+    comma = delimiter != "," and any(re.fullmatch(r"[-+]?\d*,\d+", cell) for cell in cells)
+    return "," if comma and not any(re.fullmatch(r"[-+]?\d*\.\d+", cell) for cell in cells) else "."
+
+
+def _header(rows: list[list[str]], decimal: str, asked: Asked) -> tuple[list[str], int]:
+    """The column names, and how many rows they take in the file: a row with text in it is a header."""
+    first = [cell.strip() for cell in rows[0]]
+    counted = len(first) > 1 and [cell for cell in first if cell] == [str(i) for i in range(sum(map(bool, first)))]
+    guess = counted or not all(_is_value(cell, decimal) for cell in first)
+    has = guess if asked.layout.header is None else asked.layout.header
+    if has and len(rows) == 1:
+        raise DataError("a header but no rows", wanted="at least one row", where=asked.name)
+    names = first if has else [f"c{i}" for i in range(len(first))]
+    names = ["", *names] if has and len(rows[1]) == len(names) + 1 > 2 else names
+    names = [name or f"unnamed_{i}" for i, name in enumerate(names)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"column names that occur twice: {', '.join(twice)}", do="rename them", where=asked.name)
+    return names, int(has)
+
+
+def _is_value(cell: str, decimal: str) -> bool:
+    """Whether a cell reads as a number, a missing value or a time, not as a name."""
+    return cell in MISSING or _is_number(cell, decimal) or bool(re.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d", cell))
+
+
+def _is_number(cell: str, decimal: str) -> bool:
+    try:
+        float(cell.replace(decimal, "."))
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _number_columns(rows: list[list[str]], names: list[str], decimal: str, asked: Asked) -> list[str]:
+    """The columns to parse as numbers; those that may be times or labels stay text, so that no digit is lost."""
+    held = {asked.labels, *SENSOR_NAMES, *([asked.time] if isinstance(asked.time, str) else asked.time or ())}
+    numbers = []
+    for i, name in enumerate(names):
+        cells = [row[i].strip() for row in rows if i < len(row) and row[i].strip() not in MISSING]
+        if (
+            cells
+            and name not in held
+            and not TIME_NAME.match(name)
+            and all(_is_number(cell, decimal) for cell in cells)
+        ):
+            numbers.append(name)
+    return numbers
+
+
+def _ragged(content: Path | bytes, encoding: str, delimiter: str, width: int, skip: int, asked: Asked) -> DataError:
+    """Which row of the file has too many cells."""
+    lines = content.open(encoding=encoding) if isinstance(content, Path) else io.StringIO(content.decode())
+    with lines:
+        for number, row in enumerate(csv.reader(lines, delimiter=delimiter), 1 - skip):
+            if len(row) > width:
+                where = f"{asked.name}, row {number:,}"
+                return DataError(f"{len(row)} cells in a row", wanted=f"{width}, as in the header", where=where)
+    return DataError("text that cannot be split into columns", do="layout=Layout(delimiter=..., encoding=...)")
+
+
+def _from_sql(url: str, query: str | None) -> pl.DataFrame:
+    """The rows of a query; nothing is written, and no message shows the password."""
+    try:
+        import sqlalchemy as sql
+    except ImportError:
+        raise MissingExtraError.of("SQLAlchemy", "sql") from None
+    if query is None:
+        raise SettingError("a database but no query", do='query="select time, flow from readings"')
+    try:
+        engine = sql.create_engine(url)
+        lite = engine.dialect.name == "sqlite"
+        if lite and not Path(engine.url.database or "").is_file():
+            raise DataError("no such database file", where=url)
+        with engine.connect() as link:
+            if lite:
+                link.exec_driver_sql("pragma query_only = on")
+            found = link.execution_options(postgresql_readonly=True).exec_driver_sql(query)
+            names, rows = list(found.keys()), found.fetchall()
+        engine.dispose()
+    except (sql.exc.SQLAlchemyError, ImportError) as error:
+        saw = str(getattr(error, "orig", None) or error)
+        secret = re.search(r"://[^/]*?:([^/]*)@", url)
+        saw = saw.replace(secret[1], "***") if secret and secret[1] else saw
+        raise DataError(f"the database refused: {saw}", where=masked(url)) from None
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return _from_columns(names, columns)
+
+
+def masked(url: str) -> str:
+    """A database address without its password."""
+    return re.sub(r"(://[^/]*?:)[^/]*@", r"\1***@", url)
+
+
+def _from_columns(names: list[str], columns: Iterable[Sequence[Any]]) -> pl.DataFrame:
+    """A table of Python values; a column of mixed types becomes text, so that the value to blame can be found."""
+    found = []
+    for name, values in zip(names, columns, strict=True):
+        try:
+            found.append(pl.Series(name, values, strict=True))
+        except (TypeError, pl.exceptions.PolarsError):
+            found.append(pl.Series(name, [None if value is None else str(value) for value in values], pl.String))
+    return pl.DataFrame(found)
+
+
+def _from_frame(source: Any) -> pl.DataFrame:
+    """Any data frame that narwhals knows, or one column of it; an index of times becomes a column."""
+    source = source.to_frame() if hasattr(source, "to_frame") else source
+    if type(getattr(source, "index", None)).__name__ in ("DatetimeIndex", "MultiIndex"):
+        source = source.reset_index()
+    if isinstance(source, pl.DataFrame):
+        return source
+    try:
+        table = nw.from_native(source)
+    except TypeError:
+        saw = f"data of type {type(source).__name__}"
+        raise DataError(saw, wanted="a path, a database URL, a data frame or an array (T, C)") from None
+    if isinstance(table, nw.LazyFrame):
+        table = table.collect()
+    return pl.DataFrame([_from_column(table[name]) for name in table.columns])
+
+
+def _from_column(column: nw.Series[Any]) -> pl.Series:
+    """One column through NumPy, which needs no pyarrow."""
+    name, kind, values = str(column.name), column.dtype, column.to_numpy()
+    if values.dtype.kind == "M":
+        instants = pl.Series(name, values if values.dtype == "M8[ns]" else values.astype("M8[us]"))
+        return instants.dt.replace_time_zone("UTC") if getattr(kind, "time_zone", None) else instants
+    if values.dtype.kind in "fiub":
+        return pl.Series(name, values)
+    kept = zip(column.to_list(), column.is_null().to_numpy(), strict=True)
+    return pl.Series(name, [None if gone else str(value) for value, gone in kept], pl.String)
+
+

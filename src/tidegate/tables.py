@@ -1,0 +1,144 @@
+"""A table -> the checked Series in it: long or wide, its channels, its labels."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .errors import DataError
+from .layout import CLOCK, MISSING, Asked, first, known, refuse_row
+from .series import Series, check, time_text
+
+UNNAMED = re.compile(r"(unnamed[_: ]*\d*|index)?", re.IGNORECASE)
+SENSOR_NAMES = (
+    "unique_id",
+    "sensor",
+    "sensor_id",
+    "sensor_name",
+    "tag",
+    "variable",
+    "channel",
+    "metric",
+    "signal",
+    "id",
+)
+VALUE_NAMES = ("y", "value", "val", "reading")
+def long(frame: pl.DataFrame, asked: Asked) -> tuple[str, str] | None:
+    """The columns of sensor names and readings, if the table has a row for each sensor and time."""
+    sensor = asked.layout.sensor or first(frame.columns, SENSOR_NAMES)
+    value = asked.layout.value or first(frame.columns, VALUE_NAMES)
+    if asked.layout.sensor or asked.layout.value:
+        known([name for name in (asked.layout.sensor, asked.layout.value) if name], frame, asked)
+    if sensor is None or value is None:
+        return None
+    if asked.layout.sensor or {"unique_id", "ds", "y"} <= set(frame.columns):
+        return sensor, value
+    ids = frame[sensor].cast(pl.String)
+    named = ids.cast(pl.Float64, strict=False).null_count() == len(ids)
+    return (sensor, value) if frame.width == 3 and (named or 2 * ids.n_unique() <= len(ids)) else None
+
+
+def wide(frame: pl.DataFrame, names: tuple[str, str] | None, asked: Asked) -> pl.DataFrame:
+    """A column a sensor, a row a time; absent readings are missing."""
+    if names is None:
+        return frame
+    sensor, value = names
+    rest = [name for name in frame.columns if name not in (CLOCK, sensor, value)]
+    if rest or CLOCK not in frame.columns:
+        saw = f"a table of {sensor} and {value} with " + (f"more columns: {', '.join(rest)}" if rest else "no times")
+        raise DataError(
+            saw, wanted=f"a time, {sensor} and {value}", do="read_many gives a series each", where=asked.name
+        )
+    once = frame.unique([CLOCK, sensor], keep="last", maintain_order=True)
+    if len(once) < len(frame) and asked.duplicates == "error":
+        row = frame.filter(frame.select(CLOCK, sensor).is_duplicated()).row(0, named=True)
+        saw = (
+            f"{len(frame) - len(once):,} readings repeat a time, the first of {row[sensor]} at {time_text(row[CLOCK])}"
+        )
+        raise DataError(saw, wanted="each time once", do='duplicates="last" keeps the last', where=asked.name)
+    readings = _numbers(once[value], asked)
+    if readings is None:
+        raise DataError(f"text in the column of readings, {value}", wanted="numbers", where=asked.name)
+    return once.with_columns(readings.alias(value)).pivot(on=sensor, index=CLOCK, values=value).sort(CLOCK)
+
+
+def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
+    """The table's columns of numbers as one checked Series."""
+    names = list(asked.channels) if asked.channels is not None else _channels(frame, asked, notes)
+    columns = {name: _numbers(frame[name], asked) for name in known(names, frame, asked)}
+    texts = [name for name, column in columns.items() if column is None]
+    numbers = [column for column in columns.values() if column is not None]
+    if texts or not numbers:
+        only = ", ".join(repr(column.name) for column in numbers)
+        raise DataError(
+            f"columns that are not numbers: {', '.join(texts)}" if texts else "no column of numbers",
+            wanted="sensors as numbers" + (f"; these are: {only}" if only else ""),
+            do=f"channels=[{only}]" if only else "choose another file",
+            where=asked.name,
+        )
+    return check(
+        blank(pl.DataFrame(numbers).to_numpy(), asked),
+        frame[CLOCK].to_numpy() if CLOCK in frame.columns else None,
+        [column.name for column in numbers],
+        interval=asked.interval,
+        labels=_labels(frame, asked),
+        name=asked.name,
+        duplicates=asked.duplicates,
+        notes=notes,
+    )
+
+
+def _channels(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> list[str]:
+    """All columns but times, labels, empty columns without a name, and row numbers."""
+    names = []
+    for name in frame.columns:
+        if name in (CLOCK, asked.labels):
+            continue
+        column = frame[name].cast(pl.Float64, strict=False) if UNNAMED.fullmatch(name) else None
+        if column is None or not (frame[name].null_count() == len(column) or (column.diff().drop_nulls() == 1).all()):
+            names.append(name)
+        else:
+            notes.append(f"column {name} dropped: it has no name and holds nothing, or row numbers")
+    return names
+
+
+def _labels(frame: pl.DataFrame, asked: Asked) -> NDArray[Any] | None:
+    """The label column: whole numbers if it can be, else numbers, else text."""
+    if asked.labels is None:
+        return None
+    column = frame[known([asked.labels], frame, asked)[0]]
+    numbers = _numbers(column, asked)
+    if numbers is None:
+        return np.array(column.cast(pl.String).fill_null("").to_list())
+    labels = numbers.to_numpy().copy()
+    return labels.astype(np.int64) if (labels == np.rint(labels)).all() else labels
+
+
+def _numbers(column: pl.Series, asked: Asked) -> pl.Series | None:
+    """The column as float64, true and false as 1 and 0; None if it is text. Raises DataError naming a stray text."""
+    if column.dtype.is_numeric() or column.dtype == pl.Boolean or column.dtype == pl.Null:
+        return column.cast(pl.Float64)
+    if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == pl.Binary:
+        return None
+    text = column.cast(pl.String).str.strip_chars()
+    text = text.set(text.is_in([*MISSING, *(str(spelling) for spelling in asked.missing)]), None)
+    truth = text.str.to_lowercase().replace_strict({"true": 1.0, "false": 0.0}, default=None, return_dtype=pl.Float64)
+    numbers = truth if truth.null_count() == text.null_count() else text.cast(pl.Float64, strict=False)
+    bad = numbers.is_null() & text.is_not_null()
+    if 2 * bad.sum() > text.count():
+        return None
+    wanted = "a number, or nothing where a reading is missing"
+    refuse_row(text, bad, "{!r} in a column of numbers", wanted, f"{asked.name}, column {column.name}")
+    return numbers
+
+
+def blank(values: NDArray[Any], asked: Asked) -> NDArray[Any]:
+    """The array with the user's spellings of a missing value as NaN."""
+    spelled = [float(value) for value in asked.missing if not isinstance(value, str) or _is_number(value, ".")]
+    return np.where(np.isin(values, spelled), np.nan, values) if spelled else values
+
+

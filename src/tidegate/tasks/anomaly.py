@@ -1,0 +1,363 @@
+"""Learn normal only; score, alarm, and blame by channel.
+
+>>> from tidegate import synth
+>>> series = synth.machine(rows=3000, channels=2, seed=0)
+>>> detector = AnomalyDetector(training=Training(epochs=2), false_alarms="1/hour").fit(series[:2400])
+>>> detector.apply(series[2400:]).score.shape
+(600,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import calibrate, metrics, save, train
+from ..calibrate import AlarmState, Calibration, Threshold
+from ..errors import DataError
+from ..read import as_series
+from ..scale import Scale
+from ..series import SECOND, Series, instant, span_text, time_text
+from ..settings import SIZES, Alarming, Network, Size, Training, Window, one_of, rate
+from ..surprise import SPANS, Normal
+from ..train import Epoch, Fit
+from . import expect, learning, scoring, verbs
+from .expect import Heads
+from .found import Alarm, Found, Verdict, blame, name_channels
+from .scoring import Model
+from .verbs import State
+
+METHODS = {"prediction": (True, False), "reconstruction": (False, True), "both": (True, True)}
+
+
+class AnomalyDetector:
+    """Says how unusual each reading is, when that becomes an alarm at the budget you set, and which channels are to blame.
+
+    >>> AnomalyDetector(false_alarms="1/day", seed=1)
+    AnomalyDetector(false_alarms='1/day', seed=1)
+
+    method        "prediction" (what comes next), "reconstruction" (what was just seen, through a bottleneck) or "both"
+    form          of the reconstruction: "streaming" (constant work a reading) or "classical" (encoder and decoder)
+    cell          "gru", "lstm", "rnn_tanh" or "rnn_relu"
+    size          "small", "medium" or "large": the one dial; `network` and `training` replace what it stands for
+    false_alarms  how many false alarms normal operation may give: "1/week"; or Alarming(...) for the finer points
+    device        where training runs: "auto" takes a GPU if torch sees one. Running needs neither.
+
+    After `fit`: `channels_`, `interval_`, `model_`, `calibration_`, `history_` (a record an epoch), `split_` (rows used for what),
+    `learned_` (facts in words), `notes_` (what was noticed), `device_`.
+    """
+
+    def __init__(
+        self,
+        *,
+        method: str = "both",
+        form: str = "streaming",
+        cell: str = "gru",
+        size: Size = "small",
+        network: Network | None = None,
+        training: Training | None = None,
+        window: Window | None = None,
+        false_alarms: str | Alarming = "1/week",
+        device: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.method, self.form, self.cell, self.size = method, form, cell, size
+        self.network, self.training, self.window = network, training, window
+        self.false_alarms, self.device, self.seed = false_alarms, device, seed
+
+    def __repr__(self) -> str:
+        plain = type(self)().get_params()
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value != plain[name]]
+        return f"AnomalyDetector({', '.join(changed)})"
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(
+        self,
+        X: Any,
+        y: object = None,
+        *,
+        exclude: Iterable[tuple[Any, Any]] = (),
+        interval: str | float | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    ) -> Self:
+        """Learn what is normal from history; returns self.
+
+        X           Series, array (T, C), data frame, or a path that `read` understands
+        exclude     known-bad stretches (start, end), left out
+        interval    seconds between rows where X has no clock ("1s" if not given)
+        checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
+        on_epoch    called with each epoch's record
+        """
+        series, alarming = as_series(X, interval=interval), self._alarming()
+        rate(alarming.budget)  # a wrong budget is refused before an hour of training, not after
+        past = learning.history(series, exclude, self.window or Window(), alarming.gap * series.interval)
+        learned, z = learning.scaled(past)
+        heads, training = self._heads(len(series.channels)), self.training or SIZES[self.size][1]
+        run = Fit({}, device=train.device(self.device))
+        problem = learning.problem(past, z, heads, training, self.seed, run.device)
+        for epoch in train.fit(problem, training, run, seed=self.seed, checkpoint=checkpoint and Path(checkpoint), resume=resume):
+            on_epoch(epoch)
+        self.model_ = learning.finish(past, z, learned, heads, run.weights, alarming)
+        self.calibration_ = learning.calibration(self.model_, past, series.interval)
+        self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
+        self.history_, self.device_, self.notes_ = run.history, run.device, [*series.notes, *filter(None, [run.stopped])]
+        self.split_ = {"train": past.train, "valid": past.valid, "calibrate": past.calibrate}
+        self.learned_ = _facts(series, past)
+        return self
+
+    def recalibrate(self, normal: Any, *, interval: str | float | None = None) -> Self:
+        """Keep what was learned, but measure anew what is normal, on later history that you know to be good.
+
+        For the day when the process has settled at a new level, or a sensor was replaced: seconds, not a new training.
+        """
+        self._fitted()
+        series, _ = verbs.match(as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
+        gap = self._alarming().gap * self.interval_
+        past = learning.whole(series, gap)
+        model = self.model_
+        z = model.scale.apply(past.values)
+        self.model_ = learning.finish(past, z, model.scale, model.heads, model.weights, model.alarming)
+        self.calibration_ = learning.calibration(self.model_, past, self.interval_)
+        return self
+
+    # ------------------------------------------------------------------ running
+
+    @property
+    def threshold_(self) -> Threshold:
+        """Where `score` becomes an alarm, for the budget in `false_alarms`; it may be changed after `fit`."""
+        self._fitted()
+        return self.calibration_.threshold(rate(self._alarming().budget))
+
+    def start(self) -> State:
+        """The state of a stream before its first reading."""
+        self._fitted()
+        c = len(self.channels_)
+        arrays = scoring.start(self.model_.heads) | {"alarm": AlarmState().to_array(), "blame": np.zeros(c)}
+        arrays |= {"times": np.zeros(2, dtype=np.int64)}  # of the last row, and of the first row of an open alarm
+        return State(arrays, self._fingerprint)
+
+    def apply(self, X: Any, state: State | None = None) -> Found:
+        """Score every row; with `state`, as the continuation of what it has seen.
+
+        Pieces give the same bits as the whole. Memory begins anew after a gap of more than `Alarming.gap` rows, and says so in `notes`.
+        """
+        self._fitted()
+        interval = None if isinstance(X, Series) else self.interval_
+        series, notes = verbs.match(as_series(X, interval=interval), self.channels_, self.interval_, self.clock_)
+        state = self.start() if state is None else state
+        times = self._times(series, state)
+        return self._read(series.values, times, state, name=series.name, notes=notes)
+
+    def step(self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None) -> tuple[Verdict, State]:
+        """One reading in, one verdict out, with the state to go on from; the same bits as `apply` on the whole.
+
+        reading  channel name -> value, or the values in the order of `channels_`; None or NaN = missing
+        time     when it was read; one interval after the last if not given
+        """
+        self._fitted()
+        values = verbs.row(reading, self.channels_)
+        last = int(state.arrays["times"][0])
+        ahead = last + round(self.interval_ * SECOND) if int(state.arrays["alarm"][0]) else 0
+        now = ahead if time is None else time if isinstance(time, int) else instant(time)
+        self._later(now, state)
+        found = self._read(values, np.array([now], dtype=np.int64), state, name="reading", notes=[])
+        return found.verdict(), found.state
+
+    def _read(self, values: NDArray[np.float64], times: NDArray[np.int64], state: State, *, name: str, notes: list[str]) -> Found:
+        before, model, limit = state.arrays, self.model_, self.threshold_
+        alarm = AlarmState.from_array(before["alarm"])
+        cuts = self._resets(times, before, alarm.row)
+        verdicts, arrays = scoring.run(model, values, cuts, before)
+        score = verdicts.surprise.smooth
+        p_value = self.calibration_.p_value(score)
+        shown, intervals, alarm_after = calibrate.alarms(
+            score, p_value, limit.value, merge=model.alarming.merge, state=alarm, starts=cuts
+        )
+        known = blame(verdicts.surprise.by_channel, score > limit.value, intervals, alarm.row, before["blame"])
+        opened = [times[i.first_row - alarm.row] if i.first_row >= alarm.row else before["times"][1] for i in intervals]
+        ended = [times[i.last_row - alarm.row] if i.last_row >= alarm.row else before["times"][0] for i in intervals]
+        listed = [
+            Alarm(int(a), int(b), i.p_value, name_channels(self.channels_, k), i.first_row, i.last_row, i.open)
+            for a, b, i, k in zip(opened, ended, intervals, known, strict=True)
+        ]
+        is_open = bool(intervals) and intervals[-1].open
+        arrays |= {
+            "alarm": alarm_after.to_array(),
+            "blame": known[-1] if is_open else np.zeros(len(self.channels_)),
+            "times": np.array([times[-1], opened[-1] if is_open else 0], dtype=np.int64),
+        }
+        notes = notes + [f"memory began anew at {time_text(times[i])}, after a gap" for i in cuts.tolist()]
+        judged = verdicts.surprise
+        return Found(
+            name=name, channels=self.channels_, interval=self.interval_, times=times, values=values,
+            score=score, score_fast=judged.fast, p_value=p_value, alarm=shown, contributions=judged.by_channel,
+            expected=verdicts.expected, low=verdicts.low, high=verdicts.high, reason_code=verdicts.reason,
+            alarms=listed, threshold=limit, notes=tuple(notes), state=State(arrays, state.model),
+        )  # fmt: skip
+
+    def _times(self, series: Series, state: State) -> NDArray[np.int64]:
+        if series.clock:
+            self._later(int(series.times[0]), state)
+            return series.times
+        seen = int(state.arrays["alarm"][0])  # rows read so far
+        first = int(state.arrays["times"][0]) + round(self.interval_ * SECOND) if seen else 0
+        return first + series.times
+
+    def _later(self, now: int, state: State) -> None:
+        last = int(state.arrays["times"][0])
+        if state.arrays["alarm"][0] and now <= last:
+            raise DataError(
+                f"a reading of {time_text(now)} after one of {time_text(last)}",
+                wanted="readings in the order of their times",
+                do="sort them, or begin with a new state",
+            )
+
+    def _resets(self, times: NDArray[np.int64], before: verbs.Arrays, seen: int) -> NDArray[np.int64]:
+        earlier = np.concatenate([before["times"][:1] if seen else times[:1], times[:-1]])
+        return np.flatnonzero(times - earlier > self._alarming().gap * self.interval_ * SECOND)
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | Path) -> None:
+        """Write everything that running needs to one .safetensors file; an older file survives any failure."""
+        self._fitted()
+        save.write(path, "model", self._spec(), self._arrays())
+
+    def load_state(self, path: str | Path) -> State:
+        """A state that `State.save` wrote, checked to be of this model."""
+        return verbs.load_state(path, self.start())
+
+    def _spec(self) -> dict[str, Any]:
+        facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
+        facts |= {"history": self.history_, "split": self.split_, "learned": self.learned_, "notes": self.notes_}
+        inside = {"heads": self.model_.heads, "alarming": self.model_.alarming, "calibration": self.calibration_.to_spec()}
+        spec: dict[str, Any] = msgspec.to_builtins({"task": "anomaly", "params": self.get_params(), **facts, **inside})
+        return spec
+
+    def _arrays(self) -> verbs.Arrays:
+        model = self.model_
+        arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
+        arrays |= {"scale/center": model.scale.center, "scale/spread": model.scale.spread, "band": model.band}
+        arrays |= {"normal/residual": model.normal.residual, "normal/average": model.normal.average}
+        return arrays | {f"calibration/{name}": a for name, a in self.calibration_.to_arrays().items()}
+
+    @classmethod
+    def from_file(cls, file: save.File) -> Self:
+        """The detector that `save` wrote; `tidegate.load` calls this."""
+        spec = verbs.decode(file, Spec)
+        arrays = file.arrays(_implied(spec))
+        detector = cls(**{name: value for name, value in msgspec.structs.asdict(spec.params).items()})
+        part = verbs.under(arrays)
+        scale = Scale(arrays["scale/center"], arrays["scale/spread"])
+        normal = Normal(arrays["normal/residual"], arrays["normal/average"])
+        detector.model_ = Model(spec.heads, part["network"], scale, normal, arrays["band"], spec.alarming)
+        detector.calibration_ = Calibration.from_arrays(spec.calibration, part["calibration"])
+        detector.channels_, detector.interval_, detector.clock_ = spec.channels, spec.interval, spec.clock
+        detector.history_, detector.split_, detector.learned_ = spec.history, spec.split, spec.learned
+        detector.notes_, detector.device_ = spec.notes, spec.device
+        return detector
+
+    @property
+    def _fingerprint(self) -> str:
+        return verbs.fingerprint(self._arrays(), {"channels": self.channels_})
+
+    # ------------------------------------------------------------------ scikit-learn's conventions
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return verbs.get_params(self)
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor arguments by name."""
+        verbs.set_params(self, params)
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """-1 inside an alarm, 1 outside, as scikit-learn's outlier detectors."""
+        return np.where(self.apply(X).alarm, -1, 1)
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Minus the score: smaller = more unusual, as scikit-learn's outlier detectors."""
+        return -self.apply(X).score
+
+    def score(self, X: Any, y: Any) -> float:
+        """AUROC of the score against labels y (T,), 1 = abnormal."""
+        return metrics.auroc(np.asarray(y), self.apply(X).score)
+
+    # ------------------------------------------------------------------ settings
+
+    def _fitted(self) -> None:
+        verbs.require_fitted(self, "model_")
+
+    def _alarming(self) -> Alarming:
+        return self.false_alarms if isinstance(self.false_alarms, Alarming) else Alarming(budget=self.false_alarms)
+
+    def _heads(self, channels: int) -> Heads:
+        ahead, back = METHODS[one_of("method", self.method, tuple(METHODS))]
+        form = one_of("form", self.form, tuple(expect.WIDTHS))
+        net = self.network or SIZES[one_of("size", self.size, tuple(SIZES))][0]  # type: ignore[index]
+        net = net if self.network else msgspec.structs.replace(net, cell=one_of("cell", self.cell, verbs.CELLS))
+        plain = Heads(channels=channels, net=net)
+        return Heads(channels=channels, net=net, ahead=plain.ahead if ahead else (), back=plain.back if back else (), form=form)
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The constructor's arguments, as a file holds them."""
+
+    method: str
+    form: str
+    cell: str
+    size: Size
+    network: Network | None
+    training: Training | None
+    window: Window | None
+    false_alarms: str | Alarming
+    device: str
+    seed: int
+
+
+class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The specification in a model file; the arrays beside it follow from this alone (`_implied`)."""
+
+    task: str
+    params: Params
+    channels: tuple[str, ...]
+    interval: float
+    clock: bool
+    device: str
+    history: list[Epoch]
+    split: dict[str, tuple[int, int]]
+    learned: dict[str, str]
+    notes: list[str]
+    heads: Heads
+    alarming: Alarming
+    calibration: dict[str, Any]
+
+
+def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
+    c, outputs, spans = len(spec.channels), spec.heads.outputs, len(SPANS)
+    table: dict[str, tuple[tuple[int, ...], str]] = {
+        f"network/{name}": (shape, "float32") for name, shape in expect.shapes(spec.heads).items()
+    }
+    table |= {name: ((c,), "float64") for name in ("scale/center", "scale/spread", "band")}
+    table |= {"normal/residual": ((outputs, c), "float64"), "normal/average": ((spans, outputs, c), "float64")}
+    lengths = zip(calibrate.ARRAYS, spec.calibration["stored"], strict=True)
+    return table | {f"calibration/{name}": ((length,), "float64") for name, length in lengths}
+
+
+def _facts(series: Series, past: learning.History) -> dict[str, str]:
+    """What was learned from, in words, for the report and `tidegate info`."""
+    return {
+        "data": series.name,
+        "rows": f"{len(past.values):,} of {len(series):,}, every {span_text(series.interval)}",
+        "from": time_text(past.times[0]) if series.clock else "row 0",
+        "to": time_text(past.times[-1]) if series.clock else f"row {len(series) - 1:,}",
+    }

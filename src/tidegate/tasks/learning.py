@@ -1,0 +1,173 @@
+"""How the anomaly detector learns: history in three stretches of time, a network on the first, its normal scores on the last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import calibrate, network, scale, surprise, train
+from ..calibrate import Calibration
+from ..errors import DataError
+from ..scale import Scale
+from ..series import Series, instant
+from ..settings import Alarming, Training, Window
+from ..train import Problem
+from ..windows import split, starts_inside
+from . import expect, scoring
+from .expect import Heads
+from .scoring import Floats, Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HIDDEN_CELLS, HIDDEN_CHANNELS = 0.02, 0.05  # readings and whole channels hidden while training, so that gaps are no surprise
+SHORTEST = 32  # rows a training window needs: the first are unscored, and forecasts reach 16 ahead
+
+
+@dataclass(frozen=True)
+class History:
+    """Normal history as it will be used: rows (T, C), the rows that begin a stretch, and which rows serve what."""
+
+    values: Floats
+    times: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    length: int
+    train: tuple[int, int]
+    valid: tuple[int, int]
+    calibrate: tuple[int, int]
+
+
+def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, gap: float) -> History:
+    """Leave out known-bad stretches and cut the rest into train, valid and calibrate, a window apart.
+
+    A short history gets a shorter window. Raises DataError when there are too few rows for one window in each stretch.
+    """
+    rows = np.flatnonzero(~_excluded(series, exclude))
+    starts = np.union1d(series.starts(gap), rows[np.flatnonzero(np.diff(rows) > 1) + 1])
+    starts = np.unique(np.searchsorted(rows, starts))
+    starts = starts[starts < len(rows)]
+    length = min(window.length, max(SHORTEST, len(rows) // 12))
+    shares = (1 - window.valid - window.calibrate, window.valid, window.calibrate)
+    _enough(len(rows), length, shares, series.name)
+    parts = split(len(rows), *shares, gap=length)
+    return History(series.values[rows], series.times[rows], starts, length, *parts)
+
+
+def whole(series: Series, gap: float) -> History:
+    """Later history of which every row is to calibrate."""
+    n = len(series)
+    return History(series.values, series.times, series.starts(gap), 0, (0, 0), (0, 0), (0, n))
+
+
+def _excluded(series: Series, exclude: Iterable[tuple[Any, Any]]) -> NDArray[np.bool_]:
+    out = np.zeros(len(series), dtype=bool)
+    for first, last in exclude:
+        out |= (series.times >= instant(first)) & (series.times < instant(last))
+    return out
+
+
+def _enough(rows: int, length: int, shares: tuple[float, float, float], name: str) -> None:
+    needed = int(np.ceil(length / min(shares))) + 2 * length
+    if rows < needed:
+        raise DataError(
+            f"{rows:,} rows of normal history are too few to learn from",
+            wanted=f"at least {needed:,}: training, early stopping and calibration each need a window of {length}",
+            do="give a longer history",
+            where=name,
+        )
+
+
+def problem(past: History, z: Floats, heads: Heads, training: Training, seed: int, device: str) -> Problem:
+    """What `train.fit` is to learn: the network's answers on random windows that bridge no gap."""
+    windows = [starts_inside(past.starts, len(z), past.length) for _ in range(2)]
+    inside = [w[(w >= a) & (w + past.length <= b)] for w, (a, b) in zip(windows, (past.train, past.valid), strict=True)]
+    for rows, what in zip(inside, ("training", "validation"), strict=True):
+        if not len(rows):
+            raise DataError(
+                f"no window of {past.length} rows without a gap in the {what} stretch",
+                wanted="stretches longer than a window",
+                do="give a history with fewer holes, or a shorter Window.length",
+            )
+    weights = network.init(expect.shapes(heads), np.random.default_rng(seed))
+    identity = hashlib.sha256(z.tobytes() + msgspec.json.encode(heads) + past.starts.tobytes()).hexdigest()
+    return Problem(weights, inside[0], inside[1][:: max(1, past.length // 4)], _Loss(z, past.length, heads, training, device), identity)
+
+
+class _Loss:
+    """The loss of a batch of windows, on one device; callable as `train.Problem` wants it."""
+
+    def __init__(self, z: Floats, length: int, heads: Heads, training: Training, device: str) -> None:
+        torch = train.torch_or_error()
+        clipped = np.clip(z, -scoring.CLIP, scoring.CLIP)
+        self.z = torch.tensor(np.nan_to_num(clipped), dtype=torch.float32, device=device)
+        self.seen = torch.tensor(~np.isnan(z), dtype=torch.float32, device=device)
+        self.steps = torch.arange(length, device=device)
+        self.heads, self.noise, self.torch = heads, training.noise, torch
+
+    def __call__(self, params: dict[str, Tensor], rows: NDArray[np.int64], generator: Any) -> Tensor:
+        at = self.torch.as_tensor(rows, device=self.z.device)[:, None] + self.steps
+        z, seen = self.z[at], self.seen[at]
+        shown = seen if generator is None else seen * self._kept(seen, generator)
+        last = (self.steps[:, None] * shown - (1 - shown)).cummax(dim=1).values.long()  # the last row that showed, or -1
+        held = z.gather(1, last.clamp(min=0)) * (last >= 0)
+        if generator is not None:
+            held = held + self.noise * self._random("randn", z.shape, generator)
+        x = self.torch.cat([held, shown], dim=-1)
+        rate = self.heads.net.dropout
+
+        def drop(h: Tensor) -> Tensor:
+            return h * (self._random("rand", h.shape, generator) >= rate) / (1 - rate)
+
+        total: Tensor = expect.loss(params, self.heads, x, z, seen, drop if rate and generator is not None else None)
+        return total
+
+    def _kept(self, seen: Tensor, generator: Any) -> Tensor:
+        n, _, c = seen.shape
+        cells = self._random("rand", seen.shape, generator) >= HIDDEN_CELLS
+        return cells * (self._random("rand", (n, 1, c), generator) >= HIDDEN_CHANNELS)
+
+    def _random(self, kind: str, shape: Any, generator: Any) -> Any:
+        # drawn on the processor, whatever the device: the numbers depend on the seed alone
+        return getattr(self.torch, kind)(tuple(shape), generator=generator).to(self.z.device)
+
+
+def finish(past: History, z: Floats, learned: Scale, heads: Heads, weights: network.Params, alarming: Alarming) -> Model:
+    """The running model: what residuals are normal, from rows that training never saw."""
+    found, expected = _residuals(past, z, heads, weights)
+    held = np.zeros(len(z), dtype=bool)
+    held[past.calibrate[0] : past.calibrate[1]] = True
+    misses = np.abs(np.where(np.isnan(z), np.nan, z) - expected)[held]
+    blank = np.isnan(misses).all(axis=0)
+    band = np.where(blank, 0.0, np.nanquantile(np.where(blank, 0.0, misses), 0.99, axis=0))
+    return Model(heads, weights, learned, surprise.learn(found, past.starts, held), band, alarming)
+
+
+def _residuals(past: History, z: Floats, heads: Heads, weights: network.Params) -> tuple[Floats, Floats]:
+    parts = [scoring.residuals(heads, weights, piece, scoring.start(heads)) for piece in np.split(z, past.starts[1:])]
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def normal_scores(model: Model, past: History) -> tuple[scoring.Verdicts, NDArray[np.int64]]:
+    """The verdicts on the calibration stretch, read in one pass from the history's beginning, and where its stretches start."""
+    verdicts, _ = scoring.run(model, past.values, past.starts, scoring.start(model.heads))
+    first, last = past.calibrate
+    starts = past.starts[(past.starts > first) & (past.starts < last)] - first
+    return verdicts.rows(first, last), np.concatenate([[0], starts])
+
+
+def calibration(model: Model, past: History, interval: float) -> Calibration:
+    """What the scores of the calibration stretch say about later ones."""
+    verdicts, starts = normal_scores(model, past)
+    return calibrate.learn(verdicts.surprise.smooth, interval=interval, merge=model.alarming.merge, starts=starts)
+
+
+def scaled(past: History) -> tuple[Scale, Floats]:
+    """The scale of the training stretch, and all rows under it."""
+    learned = scale.learn(past.values[past.train[0] : past.train[1]])
+    return learned, learned.apply(past.values)

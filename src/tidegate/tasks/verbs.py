@@ -1,0 +1,149 @@
+"""What all tasks share: the state that goes in and comes out, parameters as scikit-learn reads them, rows checked against the model."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import save
+from ..errors import DataError, ModelFileError, NotFittedError, SettingError
+from ..series import Series, span_text
+from ..cells import GATES
+
+Arrays = dict[str, NDArray[Any]]
+Spec = TypeVar("Spec")
+CELLS = tuple(GATES)
+
+
+class State(msgspec.Struct, frozen=True, eq=False):
+    """Where a stream stands: plain arrays, and the fingerprint of the model they belong to.
+
+    `apply` and `step` take one and return the next; neither changes the one it was given.
+    """
+
+    arrays: Arrays
+    model: str
+
+    def copy(self) -> State:
+        """A state that shares nothing with this one."""
+        return State({name: array.copy() for name, array in self.arrays.items()}, self.model)
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to a file that `load_state` of the same model reads back bit for bit."""
+        save.write(path, "state", {"model": self.model}, self.arrays)
+
+
+def load_state(path: str | Path, like: State) -> State:
+    """Read a state written by `State.save`; `like` is any state of the model that is to go on from it."""
+    file = save.open_file(path, "state")
+    if file.spec.get("model") != like.model:
+        raise ModelFileError("the state belongs to another model", where=str(path), do="load it with the model that wrote it")
+    implied = {name: (array.shape, str(array.dtype)) for name, array in like.arrays.items()}
+    return State(file.arrays(implied), like.model)
+
+
+def fingerprint(arrays: Arrays, spec: dict[str, Any]) -> str:
+    """A short name of a model's content: equal models have equal ones."""
+    digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def get_params(task: Any) -> dict[str, Any]:
+    """The constructor's arguments as the task stores them (scikit-learn's `get_params`)."""
+    return {name: getattr(task, name) for name in inspect.signature(type(task)).parameters}
+
+
+def set_params(task: Any, params: dict[str, Any]) -> None:
+    """Set constructor arguments by name; an unknown name is refused with the list of known ones."""
+    known = get_params(task)
+    for name, value in params.items():
+        if name not in known:
+            raise SettingError(f"{type(task).__name__} has no parameter {name!r}", wanted=f"one of {', '.join(known)}")
+        setattr(task, name, value)
+
+
+def require_fitted(task: Any, learned: str) -> None:
+    """Refuse to answer before `fit`."""
+    if not hasattr(task, learned):
+        raise NotFittedError(f"this {type(task).__name__} has learned nothing yet", do="call fit(normal) first, or tidegate.load a model file")
+
+
+def match(series: Series, channels: tuple[str, ...], interval: float, clock: bool) -> tuple[Series, list[str]]:
+    """The series with the model's channels in the model's order, and what was noticed.
+
+    Columns in another order are put in order; extra ones are left out with a note; a missing or renamed one is refused, and so is
+    data that ticks at another pace.
+    """
+    missing = [name for name in channels if name not in series.channels]
+    extra = [name for name in series.channels if name not in channels]
+    if missing and not clock and len(series.channels) == len(channels) and series.name == "array":
+        missing, extra = [], []  # a plain array has positions, not names
+    elif missing:
+        raise DataError(
+            f"{len(missing)} channel(s) of the model are not in the data: {', '.join(missing[:8])}",
+            wanted=", ".join(channels[:20]),
+            do="rename the columns" + (f"; the data also has {', '.join(extra[:8])}" if extra else ""),
+            where=series.name,
+        )
+    else:
+        series = series.select(channels)
+    _same_pace(series, interval, clock)
+    return series, [f"left out {', '.join(extra)}: the model does not know it"] if extra else []
+
+
+def _same_pace(series: Series, interval: float, clock: bool) -> None:
+    if clock and series.clock and len(series) > 2 and not 0.5 < series.interval / interval < 2:
+        raise DataError(
+            f"the data has a row every {span_text(series.interval)}",
+            wanted=f"every {span_text(interval)}, as in the data the model learned from",
+            do="resample the data, or fit a model at this pace",
+            where=series.name,
+        )
+
+
+def row(reading: Mapping[str, float] | Iterable[float], channels: tuple[str, ...]) -> NDArray[np.float64]:
+    """One reading as (1, C); None and NaN are missing, `inf` and unknown or missing names are refused.
+
+    >>> row({"b": 2.0, "a": None}, ("a", "b"))
+    array([[nan,  2.]])
+    """
+    if isinstance(reading, Mapping):
+        if missing := [name for name in channels if name not in reading]:
+            raise DataError(f"the reading lacks {', '.join(missing[:8])}", wanted=", ".join(channels[:20]), do="give None for a sensor that said nothing")
+        reading = [reading[name] for name in channels]
+    values = np.array([[np.nan if v is None else v for v in reading]], dtype=np.float64)
+    if values.shape[1] != len(channels):
+        raise DataError(f"a reading of {values.shape[1]} values", wanted=f"{len(channels)}: {', '.join(channels[:20])}")
+    if np.isinf(values).any():
+        raise DataError(f"inf in channel {channels[int(np.argmax(np.isinf(values)))]}", wanted="numbers, or NaN for missing")
+    return values
+
+
+def decode(file: save.File, kind: type[Spec]) -> Spec:
+    """The specification of a file as a checked struct."""
+    try:
+        return msgspec.convert(file.spec, kind)
+    except msgspec.ValidationError as error:
+        raise ModelFileError(f"its specification is not one: {error}", where=str(file.path), do="save the model again") from None
+
+
+def under(arrays: Arrays) -> dict[str, Arrays]:
+    """Arrays grouped by the folder in their names.
+
+    >>> sorted(under({"network/a": np.zeros(1), "network/b": np.zeros(1)})["network"])
+    ['a', 'b']
+    """
+    groups: dict[str, Arrays] = {}
+    for name, array in arrays.items():
+        folder, _, rest = name.partition("/")
+        groups.setdefault(folder, {})[rest] = array
+    return groups
