@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -189,6 +190,27 @@ def test_a_specification_nested_too_deep_is_not_written(path: Path) -> None:
         spec = {"a": spec}
     with pytest.raises(ModelFileError, match="nested too deep"):
         save.write(path, "model", spec, {})
+
+
+def test_a_file_written_by_the_page_alone_opens(path: Path) -> None:
+    """docs/file-format.md is enough to write one by: nothing of save.py is used here."""
+    said = '{\\"format\\":1,\\"kind\\":\\"model\\",\\"library\\":\\"none\\",\\"spec\\":{\\"hidden\\":2}}'
+    start = '{"__metadata__":{"sha256":"'
+    rest = f'","tidegate":"{said}"}},"bias":{{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}}}'
+    rest += " " * (-len(start + "0" * 64 + rest) % 8)
+    data = np.array([0.5, -2], "<f4").tobytes()
+    digest = hashlib.sha256((start + "0" * 64 + rest).encode() + data).hexdigest()
+    path.write_bytes(raw((start + digest + rest).encode(), data))
+    file = save.open_file(path, "model")
+    assert file.spec == {"hidden": 2} and file.arrays({"bias": ((2,), "float32")})["bias"].tolist() == [0.5, -2]
+
+
+def test_the_page_names_the_limits_that_hold() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "file-format.md").read_text()
+    for limit in (save.MOST_BYTES, save.MOST_HEADER, save.MOST_ARRAYS, save.MOST_DEPTH):
+        assert f" {limit:,}" in page
+    assert all(code in page and name in page for code, name in save.DTYPES.items())
+    assert f"`{save.FORMAT}`" in page
 
 
 # --- what is damaged or hostile is refused ----------------------------------------------------------------------------

@@ -30,9 +30,9 @@ from .errors import DataError, SettingError
 
 Floats = NDArray[np.float64]
 
-TAIL = 500  # at most this many of the highest alarms carry the tail: more would let the body bend it
+TAIL = 200  # at most this many of the highest alarms carry the tail: more would let the body bend it
 STORED = 1000  # scores stored exactly from the top down, and as many quantiles of the rest
-FAR = 1.0  # alarms per calibration stretch that the tail may still speak about
+FAR = 0.9  # alarms per length of the calibration below which nothing is called kept
 UNSURE = 1.0  # largest standard error of the log rate that is still called kept
 SHAPES = np.linspace(-0.3, 0.9, 25)  # of the tail: bounded .. barely a mean
 PRIOR = (0.1, 0.3)  # of the shape, mean and spread: matters when the tail has few alarms

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from .errors import DataError
 from .series import Duplicates
@@ -74,3 +77,31 @@ def refuse_row(column: pl.Series, bad: pl.Series, saw: str, wanted: str, where: 
         raise DataError(
             saw.format(column[row]), wanted=wanted, do="repair or remove the row", where=f"{where}, row {row + 1:,}"
         )
+
+
+def blank(values: NDArray[Any], missing: Iterable[str | float]) -> NDArray[Any]:
+    """The numbers with the user's spellings of a missing value as NaN.
+
+    >>> blank(np.array([1.0, -200.0]), ["-200", "broken"])
+    array([ 1., nan])
+    """
+    numbers = [float(spelling) for spelling in missing if is_number(str(spelling))]
+    return np.where(np.isin(values, numbers), np.nan, values) if numbers else values
+
+
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number; 1_000 does not."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def masked(url: str) -> str:
+    """A database address without its password.
+
+    >>> masked("postgresql://ann:secret@host/db")
+    'postgresql://ann:***@host/db'
+    """
+    return re.sub(r"(://[^/]*?:).*@", r"\1***@", url)

@@ -23,6 +23,7 @@ Bools = NDArray[np.bool_]
 Intervals = NDArray[np.int64]  # (n, 2): first, stop; half-open, in time order, none touching the next
 
 _THRESHOLDS = 250  # TSB-AD's
+_NEVER = np.iinfo(np.int64).max  # the start of an event or alarm that does not come
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
@@ -110,7 +111,8 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     if not truth.any():
         return np.nan
     order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # the last row of each group of ties
+    falling = score[order]
+    last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))  # the last row of each group of ties
     found = np.cumsum(truth[order])[last]
     return float(np.sum(np.diff(found, prepend=0) / truth.sum() * found / (last + 1)))
 
@@ -248,7 +250,7 @@ def events(flags: ArrayLike) -> Intervals:
     return edges.reshape(-1, 2).astype(np.int64)
 
 
-def delays(truth: Intervals, alarms: Intervals, *, grace: float = 0) -> Floats:
+def delays(truth: Intervals, alarms: Intervals, *, grace: int = 0) -> Floats:
     """For each event, how long after its start the first alarm came; NaN = missed.
 
     >>> delays(np.array([[10, 20], [50, 60], [80, 90]]), np.array([[13, 15], [45, 55]])).tolist()
@@ -261,12 +263,11 @@ def delays(truth: Intervals, alarms: Intervals, *, grace: float = 0) -> Floats:
     _in_order(truth, "truth")
     _in_order(alarms, "alarms")
     start, stop = truth[:, 0], truth[:, 1] + grace
-    open_start = np.append(alarms[:, 0].astype(float), np.inf)  # the last one stands for "no alarm any more"
-    first = open_start[np.searchsorted(alarms[:, 1], start, side="right")]
+    first = np.append(alarms[:, 0], _NEVER)[np.searchsorted(alarms[:, 1], start, side="right")]
     return np.where(first < stop, np.maximum(first - start, 0), np.nan)
 
 
-def event_recall(truth: Intervals, alarms: Intervals, *, grace: float = 0) -> float:
+def event_recall(truth: Intervals, alarms: Intervals, *, grace: int = 0) -> float:
     """Share of the events that an alarm found; intervals as in `delays`.
 
     >>> event_recall(np.array([[10, 20], [50, 60]]), np.array([[13, 15]]))
@@ -275,7 +276,7 @@ def event_recall(truth: Intervals, alarms: Intervals, *, grace: float = 0) -> fl
     return _share(int(np.isfinite(delays(truth, alarms, grace=grace)).sum()), len(truth))
 
 
-def mean_delay(truth: Intervals, alarms: Intervals, *, grace: float = 0) -> float:
+def mean_delay(truth: Intervals, alarms: Intervals, *, grace: int = 0) -> float:
     """Mean delay of the events that were found, in the intervals' unit; NaN where none was.
 
     >>> mean_delay(np.array([[10, 20], [50, 60]]), np.array([[13, 15], [51, 52]]))
@@ -286,7 +287,7 @@ def mean_delay(truth: Intervals, alarms: Intervals, *, grace: float = 0) -> floa
     return float(found.mean()) if found.size else np.nan
 
 
-def false_alarms(truth: Intervals, alarms: Intervals, *, grace: float = 0) -> int:
+def false_alarms(truth: Intervals, alarms: Intervals, *, grace: int = 0) -> int:
     """How many alarms touch no event, nor the `grace` after one; intervals as in `delays`.
 
     >>> false_alarms(np.array([[10, 20]]), np.array([[2, 4], [13, 15], [21, 22]]), grace=5)
@@ -294,7 +295,7 @@ def false_alarms(truth: Intervals, alarms: Intervals, *, grace: float = 0) -> in
     """
     _in_order(truth, "truth")
     _in_order(alarms, "alarms")
-    start = np.append(truth[:, 0].astype(float), np.inf)
+    start = np.append(truth[:, 0], _NEVER)
     near = np.searchsorted(truth[:, 1] + grace, alarms[:, 0], side="right")  # the first event not over before the alarm
     return int(np.sum(start[near] >= alarms[:, 1]))
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from .errors import DataError
-from .layout import Asked, Layout, masked
+from .layout import Asked, Layout, blank, masked
 from .series import Duplicates, Series, check
 
 Time = str | Sequence[str] | Literal[False] | None
@@ -114,18 +114,17 @@ def as_series(data: Any, *, interval: float | str | None = None, channels: Seque
     """
     if not isinstance(data, Series):
         return read(np.asarray(data) if isinstance(data, list | tuple) else data, interval=interval, channels=channels)
-    if interval is not None and not data.clock:
-        paced = check(data.values, None, data.channels, interval=interval, name=data.name)
-        data = msgspec.structs.replace(data, times=paced.times, interval=paced.interval)
-    return data if channels is None else data.select(channels)
+    series: Series = data if channels is None else data.select(channels)
+    if interval is None or series.clock:
+        return series
+    paced = check(series.values, None, series.channels, interval=interval)
+    return msgspec.structs.replace(series, times=paced.times, interval=paced.interval)
 
 
 def _one(source: Any, query: str | None, asked: Asked) -> Series:
     """One source as one Series."""
     if isinstance(source, np.ndarray):
-        numbers = [value for value in asked.missing if not isinstance(value, str)]
-        values = np.where(np.isin(source, numbers), np.nan, source) if numbers else source
-        return check(values, None, asked.channels, interval=asked.interval)
+        return check(blank(source, asked.missing), None, asked.channels, interval=asked.interval)
     from . import sources, tables, times
 
     table, notes = sources.table(source, query, asked), list[str]()

@@ -60,14 +60,21 @@ function firstAtOrAfter(t, x) {
 function worth(t, y, from, to, width) {
   const kept = [];
   let bucket = -1, first = 0, least = 0, most = 0, last = -1;
-  const close = () => { if (last >= 0) kept.push(...[first, least, most, last].sort((a, b) => a - b)); };
+  const keep = (row) => { if (kept[kept.length - 1] !== row) kept.push(row); };
+  const close = () => {
+    if (last < 0) return;
+    keep(first);
+    keep(Math.min(least, most));
+    keep(Math.max(least, most));
+    keep(last);
+  };
   for (let i = from; i < to; i++) {
     if (Number.isNaN(y[i])) continue;
     const own = Math.floor((t[i] - t[from]) / width);
     const gap = last >= 0 && i - last > 1 && t[i] - t[last] >= width ? last + 1 : -1;
     if (own !== bucket) {
       close();
-      if (gap >= 0) kept.push(gap);
+      if (gap >= 0) keep(gap);
       bucket = own;
       first = least = most = i;
     }
@@ -76,7 +83,7 @@ function worth(t, y, from, to, width) {
     last = i;
   }
   close();
-  return kept.filter((row, i) => i === 0 || row !== kept[i - 1]);
+  return kept;
 }
 
 // low..high as closed shapes, one a stretch without gaps; of each `width` of time (0: every row) the outermost values.
@@ -141,7 +148,8 @@ let view, whole, step, chosen = [], fast = false;
 let drag = matchMedia("(pointer: coarse)").matches ? false : "zoom";
 const plotWidth = () => Math.max(150, widthOf(record) - leftMargin() - 12);
 const strip = data.blame ? data.sensors.slice(0, Math.min(6, data.blame.sensors)) : [];
-const logarithmic = () => data.threshold > 0 && data.peak > 20 * data.threshold;
+const marks = data.threshold === null ? [] : [data.threshold]; // no threshold: no budget could be kept
+const logarithmic = data.threshold > 0 && data.peak > 20 * data.threshold;
 
 const pen = document.createElement("canvas").getContext("2d");
 
@@ -162,39 +170,52 @@ function leftMargin() {
   return Math.min(narrow() ? 76 : 150, Math.max(44, ...strip.map((sensor) => textWidth(sensor.name))) + 14);
 }
 
-// The rows in view and half a view on both sides, so that moving shows data before it is drawn again.
-function loaded(t) {
-  const [a, b] = view, half = (b - a) / 2;
-  const from = Math.max(0, firstAtOrAfter(t, a - half) - 1), to = Math.min(t.length, firstAtOrAfter(t, b + half) + 1);
-  return { from, to, every: to - from <= 2 * plotWidth(), width: (b - a) / plotWidth() };
+// The rows in view from `a` to `b`, and from `from` to `to` half a view on both sides: moving shows those before the
+// next drawing. `every`: few enough to draw each one; else `span` is the time of one drawn column of pixels.
+function loaded(t, pixels) {
+  const [start, end] = view, half = (end - start) / 2, row = (x) => firstAtOrAfter(t, x);
+  const a = Math.max(0, row(start) - 1), b = Math.min(t.length, row(end) + 1);
+  const from = Math.max(0, row(start - half)), to = Math.min(t.length, row(end + half));
+  return { from, a, b, to, every: to - from <= 2 * plotWidth(), span: (pixels * (end - start)) / plotWidth() };
 }
 
 const inView = (x, y) => y.filter((_, i) => x[i] !== null && x[i] >= view[0] && x[i] <= view[1]);
+const take = (column, rows) => rows.map((row) => column[row]);
 
-function line(track, column, colour, width, words) {
-  const y = track[column], { from, to, every, width: span } = loaded(track.t);
-  const rows = every ? Array.from({ length: to - from }, (_, i) => from + i) : worth(track.t, y, from, to, span);
-  const sparse = firstAtOrAfter(track.t, view[1]) - firstAtOrAfter(track.t, view[0]) < plotWidth() / 8;
+function line(track, column, colour, width, pixels) {
+  const { from, a, b, to, every, span } = loaded(track.t, pixels), part = (start, end, by) => worth(track.t, track[column], start, end, by);
+  const rows = every ? Array.from({ length: to - from }, (_, i) => from + i) : [...part(from, a, 5 * span), ...part(a, b, span), ...part(b, to, 5 * span)];
   return {
-    type: "scatter", x: rows.map((row) => track.t[row]), y: rows.map((row) => y[row]), connectgaps: false,
-    mode: sparse && words ? "lines+markers" : "lines", line: { color: colour, width }, marker: { size: 4, color: colour },
-    ...(words ? { text: rows.map(words), hovertemplate: "%{text}<extra></extra>" } : { hoverinfo: "skip" }),
+    type: "scatter", x: take(track.t, rows), y: take(track[column], rows), rows, connectgaps: false, hoverinfo: "skip",
+    mode: "lines", sparse: b - a < plotWidth() / 8, line: { color: colour, width },
+  };
+}
+
+// The line of what was measured: it answers the pointer and, where rows stand apart, shows each as a dot.
+function measured(track, column, name, width) {
+  const { rows, sparse, ...trace } = line(track, column, css("trace"), width, 1.5), bare = `${name}: %{y:.4~g}<extra></extra>`;
+  const banded = `${name}: %{y:.4~g} (expected %{customdata[0]:.4~g} to %{customdata[1]:.4~g})<extra></extra>`;
+  const known = (row) => track.low && track.high && !Number.isNaN(track.low[row]);
+  return {
+    ...trace, mode: sparse ? "lines+markers" : "lines", marker: { size: 4, color: css("trace") }, hoverinfo: "all",
+    customdata: track.low && track.high ? rows.map((row) => [track.low[row], track.high[row]]) : undefined,
+    hovertemplate: rows.map((row) => (known(row) ? banded : bare)),
   };
 }
 
 function band(track) {
-  const { from, to, every, width } = loaded(track.t);
-  const shape = outline(track.t, track.low, track.high, from, to, every ? 0 : 1.5 * width);
+  const { from, to, every, span } = loaded(track.t, 2);
+  const shape = outline(track.t, track.low, track.high, from, to, every ? 0 : span);
   return { type: "scatter", ...shape, mode: "none", fill: "toself", fillcolor: css("band"), hoverinfo: "skip" };
 }
 
 async function scorePanel() {
   const track = await open(data.score);
-  const traces = [line(track, "score", css("trace"), 1.4, (row) => `score: ${figure(track.score[row])}`)];
-  const quick = fast && track.fast, says = `threshold (dashed): ${data.budget}${quick ? " · blue: fast score" : ""}`;
-  if (quick) traces.unshift({ ...line(track, "fast", css("expect"), 1), opacity: 0.55 });
-  const values = [data.threshold, ...traces.flatMap((trace) => inView(trace.x, trace.y))];
-  if (!logarithmic()) return { title: "Score", says, height: 190, traces, axis: { range: around(values) } };
+  const traces = [measured(track, "score", "score", 1.4)];
+  const quick = fast && track.fast, says = [marks.length ? `threshold (dashed): ${data.budget}` : "no threshold", ...(quick ? ["blue: fast score"] : [])].join(" · ");
+  if (quick) traces.unshift({ ...line(track, "fast", css("expect"), 1, 1.5), opacity: 0.55 });
+  const values = [...marks, ...traces.flatMap((trace) => inView(trace.x, trace.y))];
+  if (!logarithmic) return { title: "Score", says, height: 190, traces, axis: { range: around(values) } };
   const floor = data.threshold / 1000, logs = values.map((value) => Math.log10(Math.max(value, floor)));
   for (const trace of traces) trace.y = trace.y.map((value) => (value < floor ? floor : value));
   return { title: "Score", says: `logarithmic · ${says}`, height: 190, traces, axis: { type: "log", dtick: 1, range: around(logs) } };
@@ -218,11 +239,8 @@ async function blamePanel() {
 }
 
 async function sensorPanel(sensor) {
-  const track = await open(sensor), known = (row) => track.low && track.high && !Number.isNaN(track.low[row]);
-  const expected = (row) => (known(row) ? ` (expected ${figure(track.low[row])} to ${figure(track.high[row])})` : "");
-  const name = plain(short(sensor.name, 40));
-  const traces = [line(track, "seen", css("trace"), 1.1, (row) => `${name}: ${figure(track.seen[row])}${expected(row)}`)];
-  if (track.expected) traces.unshift(line(track, "expected", css("expect"), 1));
+  const track = await open(sensor), name = plain(short(sensor.name, 40)), traces = [measured(track, "seen", name, 1.1)];
+  if (track.expected) traces.unshift(line(track, "expected", css("expect"), 1, 3));
   if (track.low && track.high) traces.unshift(band(track));
   return { title: name, height: 150, traces, axis: { range: around(traces.flatMap((trace) => inView(trace.x, trace.y))) } };
 }
@@ -242,10 +260,9 @@ function shades(top) {
   }));
 }
 
-const threshold = () => ({
-  type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: data.threshold, y1: data.threshold,
-  line: { color: css("alarm"), width: 1.2, dash: "4px,3px" },
-});
+const threshold = () => marks.map((y) => ({
+  type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: y, y1: y, line: { color: css("alarm"), width: 1.2, dash: "4px,3px" },
+}));
 
 const eventBars = () => data.events.map(([x0, x1]) => ({
   type: "rect", xref: "x", yref: "y domain", x0, x1, y0: 1.01, y1: 1.035, fillcolor: css("event"), line: { color: css("event"), width: 1 },
@@ -265,7 +282,7 @@ function stacked(panels) {
   const above = 34, below = 40, height = panels.reduce((sum, panel) => sum + panel.height + above, below), inside = height - below;
   const layout = page(record, {
     height, margin: { l: leftMargin(), r: 12, t: 0, b: below }, dragmode: drag, hovermode: "x unified", hoversubplots: "axis", hoverdistance: 20,
-    shapes: [...shades(1 - above / inside), ...eventBars(), threshold()], annotations: alarmNumbers(),
+    shapes: [...shades(1 - above / inside), ...eventBars(), ...threshold()], annotations: alarmNumbers(),
     xaxis: axis({
       type: data.clock ? "date" : "linear", range: [...view], fixedrange: false, anchor: "free", position: 0, ticks: "outside", nticks: narrow() ? 4 : 9,
       title: data.clock ? undefined : { text: "seconds since the first row" }, showspikes: true, spikemode: "across", spikethickness: 1,
@@ -283,7 +300,7 @@ function stacked(panels) {
       font: { color: css("ink"), size: 13 },
     });
     layout["yaxis" + number] = axis({ domain: [(top - panel.height) / inside, top / inside], nticks: 5, ...panel.axis });
-    for (const trace of panel.traces) traces.push({ ...trace, xaxis: "x", yaxis: "y" + number });
+    for (const { rows, sparse, ...trace } of panel.traces) traces.push({ ...trace, xaxis: "x", yaxis: "y" + number });
     top -= panel.height;
   });
   return { traces, layout };
@@ -300,11 +317,15 @@ async function draw() {
   record.dataset.drawn = String(own);
 }
 
+let waiting;
+
+// What is in view from now on; many calls before the next frame draw once.
 function show(a, b) {
   const most = whole[1] - whole[0], width = Math.min(most, Math.max(b - a, 4 * step));
   const start = Math.min(Math.max((a + b - width) / 2, whole[0]), whole[1] - width);
   view = [start, start + width];
-  return draw();
+  waiting ??= new Promise(requestAnimationFrame).then(() => { waiting = undefined; return draw(); });
+  return waiting;
 }
 
 // ---- what people do
@@ -417,7 +438,7 @@ function drawChecks() {
 
 // ---- light, dark, paper
 
-const drawAll = () => { drawLosses(); drawChecks(); return draw(); };
+const drawAll = async () => { await draw(); drawLosses(); drawChecks(); };
 const system = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
 
@@ -428,12 +449,12 @@ function theme(name) {
 }
 
 function themes() {
-  let before, waiting;
+  let before, settled;
   $("theme").addEventListener("click", () => theme(isDark() ? "light" : "dark"));
   system.addEventListener("change", () => theme(document.documentElement.dataset.theme));
   addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; printing = true; theme("light"); });
   addEventListener("afterprint", () => { printing = false; theme(before); });
-  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => { if (!printing) drawAll(); }, 150); });
+  addEventListener("resize", () => { clearTimeout(settled); settled = setTimeout(() => { if (!printing) drawAll(); }, 150); });
 }
 
 async function start() {

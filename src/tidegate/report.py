@@ -386,8 +386,8 @@ def _payload(report: Report, order: Sequence[int]) -> dict[str, Any]:
         "clock": seen.clock,
         "times": _block(times, "f64"),
         "score": _track(times, [("score", seen.score, "f32"), ("fast", seen.score_fast, "f32")], limit),
-        "threshold": report.budget.threshold,
-        "peak": float(np.nanmax(seen.score, initial=0.0)),
+        "threshold": report.budget.threshold if math.isfinite(report.budget.threshold) else None,
+        "peak": float(np.max(seen.score, initial=0.0, where=np.isfinite(seen.score))),
         "budget": rate(report.budget.kept),
         "sensors": [
             {"name": seen.channels[c], "share": total[c] / total.sum() if total.any() else 0.0}

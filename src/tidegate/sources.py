@@ -8,18 +8,22 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import narwhals as nw
 import polars as pl
 
 from .errors import DataError, MissingExtraError, SettingError
-from .layout import MISSING, Asked
+from .layout import MISSING, Asked, is_number, masked
 from .tables import SENSOR_NAMES
 from .times import TIME_NAME
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
 SAMPLE = 1 << 18
 """Bytes looked at to find out how a text file is laid out."""
+
 
 def table(source: Any, query: str | None, asked: Asked) -> pl.DataFrame:
     """Any source as a polars frame with at least one row."""
@@ -40,12 +44,23 @@ def _from_file(path: Path, asked: Asked) -> pl.DataFrame:
         if kind in ("parquet", "pq"):
             return pl.read_parquet(path, glob=False)
         if kind in ("jsonl", "ndjson", "json"):
-            return pl.read_ndjson(_content(path), infer_schema_length=None)
+            return _from_json(_content(path))
         return _from_text(path, asked)
-    except OSError as error:
-        raise DataError(f"cannot open it: {error.strerror or error}", where=str(path)) from error
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot read it: {getattr(error, 'strerror', None) or error}", where=str(path)) from error
+    except (UnicodeError, LookupError) as error:
+        do = 'layout=Layout(encoding="latin-1"), say'
+        raise DataError(f"text in another encoding: {error}", wanted="UTF-8", do=do, where=str(path)) from error
     except pl.exceptions.PolarsError as error:
         raise DataError(f"not a {kind} file: {str(error).splitlines()[0]}", where=str(path)) from error
+
+
+def _from_json(content: bytes) -> pl.DataFrame:
+    """JSON lines, or one list of objects; Python's NaN, which is no JSON, is a missing value."""
+    content = re.sub(rb":\s*NaN\b", b": null", content)
+    if content.lstrip()[:1] == b"[":
+        return pl.read_json(content, infer_schema_length=None)
+    return pl.read_ndjson(content, infer_schema_length=None)
 
 
 def _content(path: Path) -> bytes:
@@ -65,8 +80,10 @@ def _from_text(path: Path, asked: Asked) -> pl.DataFrame:
     rows, delimiter = _sample(head.decode(encoding, "replace"), len(head) == SAMPLE, asked)
     decimal = asked.layout.decimal or _decimal(rows, delimiter)
     names, skip = _header(rows, decimal, asked)
-    plain = encoding in ("utf-8", "utf-8-sig") and not packed
-    content: Path | bytes = path if plain else _content(path).decode(encoding).encode()
+    plain = encoding in ("utf-8", "utf-8-sig")
+    content: Path | bytes = path if plain and not packed else _content(path)
+    if isinstance(content, bytes) and not plain:
+        content = content.decode(encoding).encode()
     numbers = _number_columns(rows[skip:], names, decimal, asked)
     texts = {name: pl.String for name in names}
     try:
@@ -150,15 +167,9 @@ def _header(rows: list[list[str]], decimal: str, asked: Asked) -> tuple[list[str
 
 def _is_value(cell: str, decimal: str) -> bool:
     """Whether a cell reads as a number, a missing value or a time, not as a name."""
-    return cell in MISSING or _is_number(cell, decimal) or bool(re.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d", cell))
-
-
-def _is_number(cell: str, decimal: str) -> bool:
-    try:
-        float(cell.replace(decimal, "."))
-    except ValueError:
-        return False
-    return "_" not in cell
+    return (
+        cell in MISSING or is_number(cell.replace(decimal, ".")) or bool(re.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d", cell))
+    )
 
 
 def _number_columns(rows: list[list[str]], names: list[str], decimal: str, asked: Asked) -> list[str]:
@@ -167,25 +178,21 @@ def _number_columns(rows: list[list[str]], names: list[str], decimal: str, asked
     numbers = []
     for i, name in enumerate(names):
         cells = [row[i].strip() for row in rows if i < len(row) and row[i].strip() not in MISSING]
-        if (
-            cells
-            and name not in held
-            and not TIME_NAME.match(name)
-            and all(_is_number(cell, decimal) for cell in cells)
-        ):
+        free = name not in held and not TIME_NAME.match(name)
+        if cells and free and all(is_number(cell.replace(decimal, ".")) for cell in cells):
             numbers.append(name)
     return numbers
 
 
 def _ragged(content: Path | bytes, encoding: str, delimiter: str, width: int, skip: int, asked: Asked) -> DataError:
-    """Which row of the file has too many cells."""
+    """Which row of the file has too many cells, or too few."""
     lines = content.open(encoding=encoding) if isinstance(content, Path) else io.StringIO(content.decode())
     with lines:
         for number, row in enumerate(csv.reader(lines, delimiter=delimiter), 1 - skip):
-            if len(row) > width:
+            if row and len(row) != width:
                 where = f"{asked.name}, row {number:,}"
                 return DataError(f"{len(row)} cells in a row", wanted=f"{width}, as in the header", where=where)
-    return DataError("text that cannot be split into columns", do="layout=Layout(delimiter=..., encoding=...)")
+    return DataError("text without columns", do='layout=Layout(delimiter=";"), say', where=asked.name)
 
 
 def _from_sql(url: str, query: str | None) -> pl.DataFrame:
@@ -198,27 +205,27 @@ def _from_sql(url: str, query: str | None) -> pl.DataFrame:
         raise SettingError("a database but no query", do='query="select time, flow from readings"')
     try:
         engine = sql.create_engine(url)
-        lite = engine.dialect.name == "sqlite"
-        if lite and not Path(engine.url.database or "").is_file():
+        if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
             raise DataError("no such database file", where=url)
-        with engine.connect() as link:
-            if lite:
-                link.exec_driver_sql("pragma query_only = on")
-            found = link.execution_options(postgresql_readonly=True).exec_driver_sql(query)
-            names, rows = list(found.keys()), found.fetchall()
-        engine.dispose()
+        names, rows = _queried(engine, query)
     except (sql.exc.SQLAlchemyError, ImportError) as error:
         saw = str(getattr(error, "orig", None) or error)
-        secret = re.search(r"://[^/]*?:([^/]*)@", url)
-        saw = saw.replace(secret[1], "***") if secret and secret[1] else saw
+        secret = re.search(r"://[^/]*?:(.+)@", url)
+        saw = saw.replace(secret[1], "***") if secret else saw
         raise DataError(f"the database refused: {saw}", where=masked(url)) from None
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    return _from_columns(names, columns)
+    return _from_columns(names, zip(*rows, strict=True) if rows else [()] * len(names))
 
 
-def masked(url: str) -> str:
-    """A database address without its password."""
-    return re.sub(r"(://[^/]*?:)[^/]*@", r"\1***@", url)
+def _queried(engine: Engine, query: str) -> tuple[list[str], Sequence[Any]]:
+    """Column names and rows, over a connection that can only read where the database knows how."""
+    try:
+        with engine.connect() as link:
+            if engine.dialect.name == "sqlite":
+                link.exec_driver_sql("pragma query_only = on")
+            found = link.execution_options(postgresql_readonly=True).exec_driver_sql(query)
+            return list(found.keys()), found.fetchall()
+    finally:
+        engine.dispose()
 
 
 def _from_columns(names: list[str], columns: Iterable[Sequence[Any]]) -> pl.DataFrame:
@@ -259,5 +266,3 @@ def _from_column(column: nw.Series[Any]) -> pl.Series:
         return pl.Series(name, values)
     kept = zip(column.to_list(), column.is_null().to_numpy(), strict=True)
     return pl.Series(name, [None if gone else str(value) for value, gone in kept], pl.String)
-
-

@@ -88,21 +88,20 @@ def plant(
     return msgspec.structs.replace(series, values=values, labels=labels)
 
 
-def _broken(column: Floats, kind: Fault, rows: slice, size: float, rng: np.random.Generator) -> Floats | np.float64:
+def _broken(column: Floats, kind: Fault, rows: slice, size: float, rng: np.random.Generator) -> Floats:
     """What the faulty rows of one channel (T,) read."""
-    count, step = rows.stop - rows.start, size * np.nanstd(column)
-    match kind:
-        case "spike" | "level":
-            return column[rows] + step
-        case "drift":
-            return column[rows] + step * np.arange(1, count + 1) / count
-        case "frozen":
-            return np.float64(column[max(rows.start - 1, 0)])
-        case "unlinked":
-            return np.roll(column, len(column) // 2)[rows]
-        case "noise":
-            return column[rows] + step * rng.standard_normal(count)
-    raise SettingError(f"a fault of kind {kind!r}", wanted="spike, level, drift, frozen, unlinked or noise")
+    count, step, good = rows.stop - rows.start, size * float(np.nanstd(column)), column[rows]
+    faults: dict[Fault, Floats] = {
+        "spike": good + step,
+        "level": good + step,
+        "drift": good + step * np.arange(1, count + 1) / count,
+        "frozen": np.full(count, column[max(rows.start - 1, 0)]),
+        "unlinked": np.roll(column, len(column) // 2)[rows],
+        "noise": good + step * rng.standard_normal(count),
+    }
+    if kind not in faults:
+        raise SettingError(f"a fault of kind {kind!r}", wanted=f"one of {', '.join(faults)}")
+    return faults[kind]
 
 
 def _wander(shocks: Floats, memory: float) -> Floats:

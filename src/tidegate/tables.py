@@ -10,23 +10,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .errors import DataError
-from .layout import CLOCK, MISSING, Asked, first, known, refuse_row
+from .layout import CLOCK, MISSING, Asked, blank, first, known, refuse_row
 from .series import Series, check, time_text
+from .times import clocked
 
 UNNAMED = re.compile(r"(unnamed[_: ]*\d*|index)?", re.IGNORECASE)
-SENSOR_NAMES = (
-    "unique_id",
-    "sensor",
-    "sensor_id",
-    "sensor_name",
-    "tag",
-    "variable",
-    "channel",
-    "metric",
-    "signal",
-    "id",
-)
+SENSOR_NAMES = ("unique_id", "sensor", "sensor_id", "sensor_name", "tag", "variable", "channel", "metric", "id")
+LABEL_NAMES = ("anomaly", "is_anomaly", "label", "labels", "outlier", "changepoint")
 VALUE_NAMES = ("y", "value", "val", "reading")
+
+
 def long(frame: pl.DataFrame, asked: Asked) -> tuple[str, str] | None:
     """The columns of sensor names and readings, if the table has a row for each sensor and time."""
     sensor = asked.layout.sensor or first(frame.columns, SENSOR_NAMES)
@@ -66,6 +59,18 @@ def wide(frame: pl.DataFrame, names: tuple[str, str] | None, asked: Asked) -> pl
     return once.with_columns(readings.alias(value)).pivot(on=sensor, index=CLOCK, values=value).sort(CLOCK)
 
 
+def parted(frame: pl.DataFrame, id: str | None, asked: Asked) -> tuple[dict[str, pl.DataFrame], list[str]]:
+    """The table of each series by the value of the id column, times understood once for all of them; and notes."""
+    names, notes = frame.columns, list[str]()
+    column = id or first(names, (asked.layout.sensor, *SENSOR_NAMES))
+    if column not in names:
+        saw = f"no column named {id}" if id else "no column that names the series"
+        raise DataError(saw, wanted=f"one of {', '.join(names)}", do='id="..."', where=asked.name)
+    table = clocked(frame, asked, notes, ordered=False)
+    parts = table.partition_by(column, as_dict=True, maintain_order=True, include_key=False)
+    return {str(key): part for (key,), part in parts.items()}, notes
+
+
 def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
     """The table's columns of numbers as one checked Series."""
     names = list(asked.channels) if asked.channels is not None else _channels(frame, asked, notes)
@@ -81,7 +86,7 @@ def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
             where=asked.name,
         )
     return check(
-        blank(pl.DataFrame(numbers).to_numpy(), asked),
+        blank(pl.DataFrame(numbers).to_numpy(), asked.missing),
         frame[CLOCK].to_numpy() if CLOCK in frame.columns else None,
         [column.name for column in numbers],
         interval=asked.interval,
@@ -103,6 +108,9 @@ def _channels(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> list[str]:
             names.append(name)
         else:
             notes.append(f"column {name} dropped: it has no name and holds nothing, or row numbers")
+    suspect = [name for name in names if name.lower() in LABEL_NAMES]
+    if suspect:
+        notes.append(f"channel {suspect[0]} may be a label: labels={suspect[0]!r} takes it out of the channels")
     return names
 
 
@@ -134,11 +142,3 @@ def _numbers(column: pl.Series, asked: Asked) -> pl.Series | None:
     wanted = "a number, or nothing where a reading is missing"
     refuse_row(text, bad, "{!r} in a column of numbers", wanted, f"{asked.name}, column {column.name}")
     return numbers
-
-
-def blank(values: NDArray[Any], asked: Asked) -> NDArray[Any]:
-    """The array with the user's spellings of a missing value as NaN."""
-    spelled = [float(value) for value in asked.missing if not isinstance(value, str) or _is_number(value, ".")]
-    return np.where(np.isin(values, spelled), np.nan, values) if spelled else values
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
@@ -14,7 +15,7 @@ from .series import Times, time_text
 TIME_NAME = re.compile(r"\W*(date|time|timestamp|datetime|ds|ts|utc|epoch)(?![a-z])", re.IGNORECASE)
 COMPACT = r"^(19|20)\d\d(0[1-9]|1[0-2])[0-3]\d([0-2]\d[0-5]\d([0-5]\d)?)?$"
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y") + (
-    ("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d %b %Y", "%d-%b-%Y", "%b %d %Y", "%Y%m%d")
+    ("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d %b %Y", "%d-%b-%Y", "%Y%m%d")
 )
 CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%H%M%S", "%H%M")
 FORMATS = DATES + tuple(
@@ -114,19 +115,24 @@ def _from_epoch(text: pl.Series, numbers: pl.Series, where: str, notes: list[str
     return np.rint(numbers.to_numpy() * max(unit / 1000, 1)).astype(np.int64) * min(unit, 1000)
 
 
+@functools.lru_cache(maxsize=16)
 def _formats(text: str) -> list[str]:
-    """The formats in which one time can be read."""
-    one, found = _normal(pl.Series([text])), []
-    for pattern in FORMATS:
-        parsed = one.str.to_datetime(pattern, time_unit="us", strict=False)[0]
-        if parsed is not None and parsed.year >= 1000:
-            found.append(pattern)
-    return found
+    """The formats in which one time can be read; only those that part the date as the text does are tried."""
+    one, mark = pl.Series([_normal(text)]), re.search(r"[^0-9A-Za-z]", text[:8])
+    likely = [pattern for pattern in FORMATS if pattern[2] == (mark[0] if mark else "%")]
+    tried = {pattern: one.str.to_datetime(pattern, time_unit="us", strict=False)[0] for pattern in likely}
+    return [pattern for pattern, parsed in tried.items() if parsed is not None and parsed.year >= 1000]
 
 
-def _normal(text: pl.Series) -> pl.Series:
-    """Times with a point before fractions of a second and an offset in digits, as polars reads them."""
-    return text.str.replace(r",(\d+)", ".$1").str.replace(r"\s*(Z|UTC|GMT)$", "+00:00")
+def _normal(text: str) -> str:
+    """A time with a point before fractions of a second and an offset in digits, as polars reads it."""
+    return re.sub(r"\s*(Z|UTC|GMT)$", "+00:00", re.sub(r",(\d+)", r".\1", text))
+
+
+def _column_in(text: pl.Series, pattern: str) -> pl.Series:
+    """The times of a column in one format, null where it does not fit; without fractions three times as fast."""
+    plain = text.str.to_datetime(pattern.replace("%.f", ""), time_unit="us", strict=False)
+    return plain if not plain.has_nulls() else text.str.to_datetime(pattern, time_unit="us", strict=False)
 
 
 def _parsed(text: pl.Series, pattern: str | None, where: str, notes: list[str]) -> pl.Series:
@@ -137,7 +143,11 @@ def _parsed(text: pl.Series, pattern: str | None, where: str, notes: list[str]) 
         raise DataError(
             f"cannot read {text[0]!r} as a time", wanted="for example 2024-03-09 10:30:00", do=do, where=where
         )
-    tried = {each: _normal(text).str.to_datetime(each, time_unit="us", strict=False) for each in patterns}
+    if _normal(text[0]) != text[0]:
+        normal = text.str.replace(r",(\d+)", ".$1").str.replace(r"\s*(Z|UTC|GMT)$", "+00:00")
+    else:
+        normal = text
+    tried = {each: _column_in(normal, each) for each in patterns}
     best = min(tried.values(), key=lambda column: column.null_count())
     refuse_row(text, best.is_null(), "{!r} is not written like the times before it", f"as in {text[0]!r}", where)
     whole = {each: column for each, column in tried.items() if not column.has_nulls()}
@@ -202,4 +212,3 @@ def _refuse_fall_back(times: Times, where: str) -> None:
         do='zone="Europe/Rome" (say), or zone="UTC" if they are UTC and only out of order',
         where=f"{where}, row {row + 1:,}",
     )
-

@@ -71,4 +71,5 @@ def starts_inside(
     if excluded is not None:
         touched = np.concatenate([[0], np.cumsum(excluded)])
         inside &= touched[first + length] == touched[first]
-    return first[inside]
+    found: NDArray[np.int64] = first[inside]
+    return found

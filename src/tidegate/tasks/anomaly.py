@@ -26,7 +26,7 @@ from ..series import SECOND, Series, instant, span_text, time_text
 from ..settings import SIZES, Alarming, Network, Size, Training, Window, one_of, rate
 from ..surprise import SPANS, Normal
 from ..train import Epoch, Fit
-from . import expect, learning, scoring, verbs
+from . import expect, learning, rivals, scoring, verbs
 from .expect import Heads
 from .found import Alarm, Found, Verdict, blame, name_channels
 from .scoring import Model
@@ -96,7 +96,7 @@ class AnomalyDetector:
         checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
         on_epoch    called with each epoch's record
         """
-        series, alarming = as_series(X, interval=interval), self._alarming()
+        series, alarming = as_series(X, interval=interval), self.alarming
         rate(alarming.budget)  # a wrong budget is refused before an hour of training, not after
         past = learning.history(series, exclude, self.window or Window(), alarming.gap * series.interval)
         learned, z = learning.scaled(past)
@@ -105,13 +105,20 @@ class AnomalyDetector:
         problem = learning.problem(past, z, heads, training, self.seed, run.device)
         for epoch in train.fit(problem, training, run, seed=self.seed, checkpoint=checkpoint and Path(checkpoint), resume=resume):
             on_epoch(epoch)
-        self.model_ = learning.finish(past, z, learned, heads, run.weights, alarming)
-        self.calibration_ = learning.calibration(self.model_, past, series.interval)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
+        self.model_ = learning.finish(past, z, learned, heads, run.weights, alarming)
+        self._calibrate(past, rivals.learn(past))
         self.history_, self.device_, self.notes_ = run.history, run.device, [*series.notes, *filter(None, [run.stopped])]
         self.split_ = {"train": past.train, "valid": past.valid, "calibrate": past.calibrate}
+        self.split_times_ = [(int(past.times[a]), int(past.times[b - 1])) for a, b in self.split_.values()]
         self.learned_ = _facts(series, past)
         return self
+
+    def _calibrate(self, past: learning.History, naive: dict[str, Any]) -> None:
+        scores, starts, merge = learning.normal_scores(self.model_, past), past.calibration_starts(), self.alarming.merge
+        self.calibration_ = calibrate.learn(scores, interval=self.interval_, merge=merge, starts=starts)
+        self.checks_ = learning.checks(scores, starts, self.interval_, merge)
+        self.rivals_ = rivals.calibrated(naive, past, self.interval_, merge)
 
     def recalibrate(self, normal: Any, *, interval: str | float | None = None) -> Self:
         """Keep what was learned, but measure anew what is normal, on later history that you know to be good.
@@ -120,12 +127,10 @@ class AnomalyDetector:
         """
         self._fitted()
         series, _ = verbs.match(as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
-        gap = self._alarming().gap * self.interval_
-        past = learning.whole(series, gap)
-        model = self.model_
+        past, model = learning.whole(series, self.alarming.gap * self.interval_), self.model_
         z = model.scale.apply(past.values)
         self.model_ = learning.finish(past, z, model.scale, model.heads, model.weights, model.alarming)
-        self.calibration_ = learning.calibration(self.model_, past, self.interval_)
+        self._calibrate(past, {name: rival.learned for name, rival in self.rivals_.items()})
         return self
 
     # ------------------------------------------------------------------ running
@@ -134,7 +139,7 @@ class AnomalyDetector:
     def threshold_(self) -> Threshold:
         """Where `score` becomes an alarm, for the budget in `false_alarms`; it may be changed after `fit`."""
         self._fitted()
-        return self.calibration_.threshold(rate(self._alarming().budget))
+        return self.calibration_.threshold(rate(self.alarming.budget))
 
     def start(self) -> State:
         """The state of a stream before its first reading."""
@@ -150,8 +155,7 @@ class AnomalyDetector:
         Pieces give the same bits as the whole. Memory begins anew after a gap of more than `Alarming.gap` rows, and says so in `notes`.
         """
         self._fitted()
-        interval = None if isinstance(X, Series) else self.interval_
-        series, notes = verbs.match(as_series(X, interval=interval), self.channels_, self.interval_, self.clock_)
+        series, notes = verbs.match(verbs.given(X, self.interval_), self.channels_, self.interval_, self.clock_)
         state = self.start() if state is None else state
         times = self._times(series, state)
         return self._read(series.values, times, state, name=series.name, notes=notes)
@@ -222,7 +226,7 @@ class AnomalyDetector:
 
     def _resets(self, times: NDArray[np.int64], before: verbs.Arrays, seen: int) -> NDArray[np.int64]:
         earlier = np.concatenate([before["times"][:1] if seen else times[:1], times[:-1]])
-        return np.flatnonzero(times - earlier > self._alarming().gap * self.interval_ * SECOND)
+        return np.flatnonzero(times - earlier > self.alarming.gap * self.interval_ * SECOND)
 
     # ------------------------------------------------------------------ files
 
@@ -237,6 +241,9 @@ class AnomalyDetector:
 
     def _spec(self) -> dict[str, Any]:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
+        facts |= {"checks": self.checks_, "split_times": self.split_times_}
+        facts |= {"rivals": {name: r.calibration.to_spec() for name, r in self.rivals_.items()}}
+        facts |= {"shapes": {path: list(a.shape) for path, a in self._naive().items()}}
         facts |= {"history": self.history_, "split": self.split_, "learned": self.learned_, "notes": self.notes_}
         inside = {"heads": self.model_.heads, "alarming": self.model_.alarming, "calibration": self.calibration_.to_spec()}
         spec: dict[str, Any] = msgspec.to_builtins({"task": "anomaly", "params": self.get_params(), **facts, **inside})
@@ -247,7 +254,16 @@ class AnomalyDetector:
         arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
         arrays |= {"scale/center": model.scale.center, "scale/spread": model.scale.spread, "band": model.band}
         arrays |= {"normal/residual": model.normal.residual, "normal/average": model.normal.average}
-        return arrays | {f"calibration/{name}": a for name, a in self.calibration_.to_arrays().items()}
+        arrays |= {f"calibration/{name}": a for name, a in self.calibration_.to_arrays().items()}
+        return arrays | self._naive()
+
+    def _naive(self) -> verbs.Arrays:
+        """The arrays of the baselines."""
+        arrays: verbs.Arrays = {}
+        for name, rival in self.rivals_.items():
+            arrays |= verbs.flat(rival.learned, f"rivals/{name}")
+            arrays |= {f"rivals/{name}/calibration/{key}": a for key, a in rival.calibration.to_arrays().items()}
+        return arrays
 
     @classmethod
     def from_file(cls, file: save.File) -> Self:
@@ -262,7 +278,9 @@ class AnomalyDetector:
         detector.calibration_ = Calibration.from_arrays(spec.calibration, part["calibration"])
         detector.channels_, detector.interval_, detector.clock_ = spec.channels, spec.interval, spec.clock
         detector.history_, detector.split_, detector.learned_ = spec.history, spec.split, spec.learned
-        detector.notes_, detector.device_ = spec.notes, spec.device
+        detector.notes_, detector.device_, detector.checks_ = spec.notes, spec.device, spec.checks
+        detector.split_times_ = spec.split_times
+        detector.rivals_ = {name: rivals.from_file(name, known, arrays) for name, known in spec.rivals.items()}
         return detector
 
     @property
@@ -297,7 +315,9 @@ class AnomalyDetector:
     def _fitted(self) -> None:
         verbs.require_fitted(self, "model_")
 
-    def _alarming(self) -> Alarming:
+    @property
+    def alarming(self) -> Alarming:
+        """`false_alarms` in full."""
         return self.false_alarms if isinstance(self.false_alarms, Alarming) else Alarming(budget=self.false_alarms)
 
     def _heads(self, channels: int) -> Heads:
@@ -337,6 +357,11 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: dict[str, tuple[int, int]]
     learned: dict[str, str]
     notes: list[str]
+    split_times: list[tuple[int, int]]
+    checks: list[tuple[float, float, float, float]]
+    rivals: dict[str, dict[str, Any]]
+    shapes: dict[str, tuple[int, ...]]
+    """of the arrays of the baselines"""
     heads: Heads
     alarming: Alarming
     calibration: dict[str, Any]
@@ -349,6 +374,7 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     }
     table |= {name: ((c,), "float64") for name in ("scale/center", "scale/spread", "band")}
     table |= {"normal/residual": ((outputs, c), "float64"), "normal/average": ((spans, outputs, c), "float64")}
+    table |= {name: (shape, "float64") for name, shape in spec.shapes.items() if name.startswith("rivals/")}
     lengths = zip(calibrate.ARRAYS, spec.calibration["stored"], strict=True)
     return table | {f"calibration/{name}": ((length,), "float64") for name, length in lengths}
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import calibrate, network, scale, surprise, train
-from ..calibrate import Calibration
 from ..errors import DataError
 from ..scale import Scale
 from ..series import Series, instant
@@ -41,6 +40,11 @@ class History:
     train: tuple[int, int]
     valid: tuple[int, int]
     calibrate: tuple[int, int]
+
+    def calibration_starts(self) -> NDArray[np.int64]:
+        """The rows of the calibration stretch, counted from its first, that begin a stretch without a gap."""
+        first, last = self.calibrate
+        return np.union1d([0], self.starts[(self.starts > first) & (self.starts < last)] - first).astype(np.int64)
 
 
 def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, gap: float) -> History:
@@ -153,18 +157,41 @@ def _residuals(past: History, z: Floats, heads: Heads, weights: network.Params) 
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def normal_scores(model: Model, past: History) -> tuple[scoring.Verdicts, NDArray[np.int64]]:
-    """The verdicts on the calibration stretch, read in one pass from the history's beginning, and where its stretches start."""
+def normal_scores(model: Model, past: History) -> Floats:
+    """The scores of the calibration stretch, read in one pass from the history's beginning."""
     verdicts, _ = scoring.run(model, past.values, past.starts, scoring.start(model.heads))
-    first, last = past.calibrate
-    starts = past.starts[(past.starts > first) & (past.starts < last)] - first
-    return verdicts.rows(first, last), np.concatenate([[0], starts])
+    return verdicts.surprise.smooth[slice(*past.calibrate)]
 
 
-def calibration(model: Model, past: History, interval: float) -> Calibration:
-    """What the scores of the calibration stretch say about later ones."""
-    verdicts, starts = normal_scores(model, past)
-    return calibrate.learn(verdicts.surprise.smooth, interval=interval, merge=model.alarming.merge, starts=starts)
+def checks(scores: Floats, starts: NDArray[np.int64], interval: float, merge: int) -> list[tuple[float, float, float, float]]:
+    """How a budget from the first half of the calibration held in the second: (kept, observed, low, high), alarms a second.
+
+    low and high: what chance allows around the kept rate (95 %, Poisson).
+    """
+    half, found = len(scores) // 2, []
+    inside = starts[starts < half], np.union1d([0], starts[starts > half] - half)
+    early = calibrate.learn(scores[:half], interval=interval, merge=merge, starts=inside[0])
+    lasted = float((~np.isnan(scores[half:])).sum()) * interval
+    for expected in (1.0, 3.0, 10.0, 30.0):
+        limit = early.threshold(expected / lasted)
+        p = early.p_value(scores[half:])
+        _, alarms, _ = calibrate.alarms(scores[half:], p, limit.value, merge=merge, starts=inside[1])
+        low, high = poisson_interval(limit.kept * lasted)
+        found.append((limit.kept, len(alarms) / lasted, low / lasted, high / lasted))
+    return sorted(set(found))
+
+
+def poisson_interval(expected: float, level: float = 0.95) -> tuple[int, int]:
+    """The counts that chance allows around an expected one: two-sided, at least `level` of a Poisson distribution inside.
+
+    >>> poisson_interval(10.0)
+    (4, 17)
+    """
+    counts = np.arange(int(expected + 20 * np.sqrt(expected) + 20))
+    logs = counts * np.log(expected) - expected - np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
+    below = np.cumsum(np.exp(logs))
+    outside = (1 - level) / 2
+    return int(np.searchsorted(below, outside)), int(np.searchsorted(below, 1 - outside))
 
 
 def scaled(past: History) -> tuple[Scale, Floats]:

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from .. import save
 from ..errors import DataError, ModelFileError, NotFittedError, SettingError
-from ..series import Series, span_text
 from ..cells import GATES
+from ..read import as_series
+from ..series import Series, span_text
 
 Arrays = dict[str, NDArray[Any]]
 Spec = TypeVar("Spec")
@@ -75,6 +76,16 @@ def require_fitted(task: Any, learned: str) -> None:
     """Refuse to answer before `fit`."""
     if not hasattr(task, learned):
         raise NotFittedError(f"this {type(task).__name__} has learned nothing yet", do="call fit(normal) first, or tidegate.load a model file")
+
+
+def given(X: Any, interval: float) -> Series:
+    """What the user gave, as a Series; an array without a clock ticks as the model's data did."""
+    return X if isinstance(X, Series) else as_series(X, interval=None if isinstance(X, str | Path) else interval)
+
+
+def matched(task: Any, X: Any) -> Series:
+    """What the user gave, with a fitted task's channels in its order."""
+    return match(given(X, task.interval_), task.channels_, task.interval_, task.clock_)[0]
 
 
 def match(series: Series, channels: tuple[str, ...], interval: float, clock: bool) -> tuple[Series, list[str]]:
@@ -147,3 +158,27 @@ def under(arrays: Arrays) -> dict[str, Arrays]:
         folder, _, rest = name.partition("/")
         groups.setdefault(folder, {})[rest] = array
     return groups
+
+
+def flat(value: msgspec.Struct, folder: str) -> Arrays:
+    """The arrays of a struct and of the structs inside it, by path; `built` is the way back.
+
+    >>> from ..scale import Scale
+    >>> sorted(flat(Scale(np.zeros(1), np.ones(1)), "scale"))
+    ['scale/center', 'scale/spread']
+    """
+    found: Arrays = {}
+    for name in value.__struct_fields__:
+        part = getattr(value, name)
+        found |= flat(part, f"{folder}/{name}") if isinstance(part, msgspec.Struct) else {f"{folder}/{name}": part}
+    return found
+
+
+def built(kind: type[Spec], arrays: Arrays, folder: str) -> Spec:
+    """A struct from the arrays that `flat` made of it."""
+    hints = get_type_hints(kind)
+    parts = [
+        arrays[f"{folder}/{name}"] if f"{folder}/{name}" in arrays else built(hints[name], arrays, f"{folder}/{name}")
+        for name in hints
+    ]
+    return kind(*parts)

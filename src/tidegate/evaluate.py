@@ -1,0 +1,227 @@
+"""A task run through time as it would have run: one table, baselines beside, and a verdict in a sentence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from . import __version__, calibrate, metrics, synth
+from .calibrate import Threshold
+from .errors import DataError
+from .series import SECOND, Series, instant, time_text
+from .settings import rate
+from .tasks import rivals, verbs
+from .tasks.anomaly import AnomalyDetector
+from .tasks.found import Found
+
+if TYPE_CHECKING:
+    from .report import Report
+
+Floats = NDArray[np.float64]
+OURS = "network"
+FAULTS: tuple[tuple[Any, float, int], ...] = (("spike", 6.0, 3), ("level", 2.0, 60), ("drift", 3.0, 120), ("unlinked", 1.0, 120))
+SMALLER = frozenset({"false alarms/day", "false alarm %", "missed %", "delay s", "false alarms"})
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One method's figures by name; NaN where a figure does not exist."""
+
+    name: str
+    metrics: dict[str, float]
+    baseline: bool
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """The table: ours first, baselines beside; what was measured, and the honest verdict."""
+
+    rows: list[Row]
+    what: str
+    verdict: str
+    baseline_wins: bool
+    events: list[tuple[int, int]] = []
+    notes: list[str] = []
+
+    def __str__(self) -> str:
+        names = list(self.rows[0].metrics)
+        lines = [["", *names], *([r.name, *(f"{r.metrics[n]:.4g}" for n in names)] for r in self.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        table = "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+        return f"{self.what}\n{table}\n{self.verdict}"
+
+
+def detector(
+    det: AnomalyDetector,
+    data: Any,
+    *,
+    labels: Any = None,
+    events: Iterable[tuple[Any, Any]] = (),
+    window: int = 100,
+    grace: float = 0.0,
+) -> tuple[Evaluation, Found]:
+    """How well a detector and its baselines find what is known to be abnormal; without labels, how often each alarms.
+
+    data     what `apply` takes; its label column if it has one
+    labels   (T,) 1 = abnormal
+    events   (start, end) of known events, instead of labels
+    window   of VUS, in rows (TSB-AD's definition); grace: seconds after an event in which an alarm is not false
+    """
+    series = verbs.matched(det, data)
+    found = det.apply(series)
+    truth = _truth(series, labels, events)
+    scores = {OURS: (found.score, found.alarm, _spans(found.alarms))} | _rivals(det, series)
+    rows = [Row(name, _figures(truth, series, *got, window, grace), name != OURS) for name, got in scores.items()]
+    if truth is None:
+        asked = rate(det.alarming.budget) * 86400
+        said = f"{len(found.alarms)} alarm(s); nothing is known to be abnormal here, so all that can be said is how often each rule alarms"
+        return Evaluation(rows, f"no labels; budget {asked:.3g} a day", said, False), found
+    spans = [(int(series.times[a]), int(series.times[b - 1])) for a, b in metrics.events(truth)]
+    verdict, lost = judge(rows)
+    return Evaluation(rows, f"{len(spans)} known events in {len(series):,} rows", verdict, lost, spans), found
+
+
+def planted(det: AnomalyDetector, normal: Series, seed: int = 0) -> Evaluation:
+    """How well planted faults are found in rows that are known to be normal: what can be measured where there are no labels.
+
+    Every channel in turn gets a spike, a level shift, a drift or readings of another time, one fault after another through the rows.
+    """
+    broken, rng = normal, np.random.default_rng(seed)
+    room = max(240, len(normal) // 24)
+    for i, first in enumerate(range(room // 2, len(normal) - 130, room)):
+        kind, size, length = FAULTS[i % len(FAULTS)]
+        broken = synth.plant(broken, kind, first, length, size=size, channels=(str(rng.choice(normal.channels)),), seed=i)
+    if broken.labels is None:
+        raise DataError(f"{len(normal)} rows are too few to plant faults in", wanted="at least 260")
+    evaluation, _ = detector(det, broken)
+    return msgspec.structs.replace(evaluation, what=f"{len(evaluation.events)} faults planted in {len(normal):,} held-out normal rows")
+
+
+def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
+    """The verdict: whether the network is ahead of the best baseline, by a figure that no threshold decides.
+
+    >>> judge([Row("network", {"AUROC": 0.9}, False), Row("level", {"AUROC": 0.95}, True)])
+    ('level does better than the network here (AUROC 0.950 against 0.900): use it, or give more history', True)
+    """
+    ours = rows[0].metrics[by]
+    rivals = [(row.metrics[by], row.name) for row in rows[1:] if np.isfinite(row.metrics[by])]
+    if not rivals or not np.isfinite(ours):
+        return "nothing to compare", False
+    best, name = max(rivals)
+    figures = f"({by} {{}} against {{}})"
+    if best > ours + 0.005:
+        return f"{name} does better than the network here {figures.format(f'{best:.3f}', f'{ours:.3f}')}: use it, or give more history", True
+    if best > ours - 0.005:
+        return f"the network and {name} do equally well here {figures.format(f'{ours:.3f}', f'{best:.3f}')}", False
+    return f"the network is ahead of every baseline; the next is {name} {figures.format(f'{ours:.3f}', f'{best:.3f}')}", False
+
+
+def _truth(series: Series, labels: Any, events: Iterable[tuple[Any, Any]]) -> NDArray[np.bool_] | None:
+    spans = [(instant(a), instant(b)) for a, b in events]
+    if spans:
+        return np.any([(series.times >= a) & (series.times <= b) for a, b in spans], axis=0)
+    labels = series.labels if labels is None else labels
+    return None if labels is None else np.asarray(labels).astype(float) > 0
+
+
+def _rivals(det: AnomalyDetector, series: Series) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    starts = series.starts(det.alarming.gap * det.interval_)
+    for name, rival in det.rivals_.items():
+        scores = rivals.score(name, rival.learned, series.values, starts)
+        limit: Threshold = rival.calibration.threshold(rate(det.alarming.budget))
+        p = rival.calibration.p_value(scores)
+        shown, intervals, _ = calibrate.alarms(scores, p, limit.value, merge=det.alarming.merge, starts=starts[1:])
+        spans = [(int(series.times[i.first_row]), int(series.times[i.last_row])) for i in intervals]
+        found[name] = (scores, shown, np.array(spans, dtype=np.int64).reshape(-1, 2))
+    return found
+
+
+def _spans(alarms: list[Any]) -> NDArray[np.int64]:
+    return np.array([(a.start, a.end) for a in alarms], dtype=np.int64).reshape(-1, 2)
+
+
+def _figures(
+    truth: NDArray[np.bool_] | None, series: Series, score: Floats, alarm: Any, spans: NDArray[np.int64], window: int, grace: float
+) -> dict[str, float]:
+    """One method's line of the table."""
+    step = round(series.interval * SECOND)
+    days = len(series) * series.interval / 86400
+    spans = spans + np.array([0, step])  # half-open
+    if truth is None:
+        return {"alarms": float(len(spans)), "alarms/day": len(spans) / days}
+    rows = metrics.events(truth)
+    known = np.stack([series.times[rows[:, 0]], series.times[rows[:, 1] - 1] + step], axis=1) if len(rows) else rows
+    late = grace * SECOND
+    return {
+        "AUROC": metrics.auroc(truth, score),
+        "AP": metrics.average_precision(truth, score),
+        f"VUS-PR {window}": metrics.vus_pr(truth, score, window),
+        "F1": metrics.f1(truth, alarm),
+        "false alarm %": 100 * metrics.false_alarm_rate(truth, alarm),
+        "missed %": 100 * metrics.missed_rate(truth, alarm),
+        "events found %": 100 * metrics.event_recall(known, spans, grace=late),
+        "delay s": metrics.mean_delay(known, spans, grace=late) / SECOND,
+        "false alarms": float(metrics.false_alarms(known, spans, grace=late)),
+    }
+
+
+def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = None, *, title: str = "") -> Report:
+    """Everything that the HTML report says about one `apply`, as plain values."""
+    from . import report as pages
+
+    model = [("task", "anomaly detection"), ("method", f"{det.method}, {det.form}"), ("cell", det.model_.heads.net.cell)]
+    net = det.model_.heads.net
+    count = sum(w.size for w in det.model_.weights.values())
+    model += [("network", f"{net.layers} layer(s) of {net.hidden} units, {count:,} parameters"), *det.learned_.items()]
+    model += [("training", f"{len(det.history_)} epochs, {sum(e.seconds for e in det.history_):.1f} s on {det.device_}")]
+    model += [("tidegate", __version__)]
+    shares = found.by_channel
+    listed = [_blamed(pages, alarm, found, shares) for alarm in found.alarms]
+    table = pages.Table()
+    if evaluation is not None:
+        rows = [pages.Row(name=r.name, metrics=r.metrics, baseline=r.baseline) for r in evaluation.rows]
+        table = pages.Table(rows=rows, verdict=evaluation.verdict, baseline_wins=evaluation.baseline_wins, smaller_is_better=SMALLER)
+    limit = found.threshold
+    checks = [pages.Kept(asked=a, observed=b, low=c, high=d) for a, b, c, d in det.checks_]
+    return pages.Report(
+        title=title or found.name,
+        generated=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        seen=pages.Seen(
+            times=found.times, channels=found.channels, values=found.values, score=found.score, score_fast=found.score_fast,
+            expected=found.expected, low=found.low, high=found.high, by_channel=shares, clock=det.clock_,
+            gap=det.alarming.gap * det.interval_,
+        ),
+        budget=pages.Budget(threshold=limit.value, asked=limit.asked, kept=limit.kept, note=limit.note, checks=checks),
+        alarms=listed,
+        events=evaluation.events if evaluation else (),
+        learned=pages.Learned(facts=model, split=_parts(pages, det), history=[(e.epoch, e.train_loss, e.valid_loss) for e in det.history_]),
+        table=table,
+        notes=[*det.notes_, *found.notes, *(evaluation.notes if evaluation else ())],
+    )  # fmt: skip
+
+
+def _blamed(pages: Any, alarm: Any, found: Found, shares: Floats) -> Any:
+    inside = (found.times >= alarm.start) & (found.times <= alarm.end)
+    mean = np.nan_to_num(np.nansum(shares[inside], axis=0))
+    share = (mean / mean.sum()).tolist() if mean.sum() > 0 else ()
+    return pages.Alarm(start=alarm.start, end=alarm.end, p_value=alarm.p_value, channels=alarm.channels, share=share)
+
+
+USES = {"train": "what the network learned", "valid": "when training stopped", "calibrate": "what scores mean"}
+
+
+def _parts(pages: Any, det: AnomalyDetector) -> list[Any]:
+    return [
+        pages.Part(name=name, rows=rows, start=span[0], end=span[1], use=USES[name])
+        for (name, rows), span in zip(det.split_.items(), det.split_times_, strict=True)
+    ]
+
+
+def sentence(alarm: Any, clock: bool) -> str:
+    """One alarm in one line, as the command line prints it."""
+    when = f"{time_text(alarm.start)} to {time_text(alarm.end)}" if clock else f"rows {alarm.first_row:,} to {alarm.last_row:,}"
+    return f"{when}  p={alarm.p_value:.1e}  {', '.join(alarm.channels)}{'  (still open)' if alarm.open else ''}"
