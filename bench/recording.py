@@ -3,9 +3,10 @@
     python bench/recording.py make OUT_FOLDER --healthy-minutes 92      # about 40 minutes more for the faults
     python bench/recording.py fault runaway                              # one fault alone; it ends by itself
 
-Healthy use is a small pipeline that never rests (a producer, a socket, a consumer that compresses and stores) and, beside it, one
-job after another drawn at random: compiling, tests, a download, a search through the disk, arithmetic, archiving, and nothing at all.
-Every fault is bounded in size and time by its own code: an alarm clock ends the process whatever else happens.
+Healthy use is a small pipeline that never rests (a producer, a socket, a consumer that compresses and stores) and,
+beside it, one job after another drawn at random: compiling, tests, a download, a search through the disk, arithmetic,
+archiving, and nothing at all. Every fault is bounded in size and time by its own code: an alarm clock ends the
+process whatever else happens.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def tests(folder: Path, until: float) -> None:
 def download(folder: Path, until: float) -> None:
     while time.time() < until:
         name = random.choice(["numpy", "pandas", "polars-runtime-32", "scipy", "matplotlib", "duckdb"])
-        _start([PYTHON, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir", "-d", "wheels", name], folder).wait()
+        _start(
+            [PYTHON, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir", "-d", "wheels", name], folder
+        ).wait()
         for wheel in (folder / "wheels").glob("*"):
             wheel.unlink()
         time.sleep(random.uniform(1, 5))
@@ -100,7 +103,9 @@ def download(folder: Path, until: float) -> None:
 
 def search(folder: Path, until: float) -> None:
     while time.time() < until:
-        _start(["grep", "-r", "-c", "import", random.choice(["/usr/lib/python3", "/usr/share", "/usr/include"])], folder).wait()
+        _start(
+            ["grep", "-r", "-c", "import", random.choice(["/usr/lib/python3", "/usr/share", "/usr/include"])], folder
+        ).wait()
 
 
 def arithmetic(folder: Path, until: float) -> None:
@@ -225,7 +230,9 @@ def make(out: Path, healthy: float, gap: float, seed: int) -> None:
         threading.Thread(target=live, args=(folder, stop), daemon=True).start()
         time.sleep(20)  # the pipeline settles
         total = healthy * 60 + len(plan) * (gap + SECONDS) + gap
-        threading.Thread(target=_inject, args=(plan, healthy * 60, gap, folder, out / "faults.csv"), daemon=True).start()
+        threading.Thread(
+            target=_inject, args=(plan, healthy * 60, gap, folder, out / "faults.csv"), daemon=True
+        ).start()
         try:
             record.to_csv(out / "host.csv", record.host(seconds=total))
         finally:
@@ -242,7 +249,9 @@ def _inject(plan: list[str], wait: float, gap: float, folder: Path, log: Path) -
             time.sleep(gap * random.uniform(0.7, 1.3))
             start = time.time()
             subprocess.run([PYTHON, str(HERE), "fault", name, "--folder", str(folder)], check=False)
-            table.writerow([name, *(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(t))}" for t in (start, time.time()))])
+            table.writerow(
+                [name, *(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(t))}" for t in (start, time.time()))]
+            )
             out.flush()
 
 

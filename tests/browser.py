@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run --force-device-scale-factor=1"
-).split()
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS += ["--disable-sync", "--no-first-run", "--force-device-scale-factor=1"]
 
 
 @dataclass
@@ -66,7 +64,8 @@ def visit(browser: Browser, file: Path, *, width: int = 1200, height: int = 900,
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", offline=True
     )
     seen = Visit(context.new_page())
-    seen.page.on("console", lambda line: seen.complaints.append(line.text) if line.type in ("error", "warning") else None)
+    loud = ("error", "warning")
+    seen.page.on("console", lambda line: seen.complaints.append(line.text) if line.type in loud else None)
     seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     seen.page.on("request", lambda request: seen.asked.append(request.url))
     seen.page.route("**/*", lambda route: route.continue_() if route.request.url == file.as_uri() else route.abort())

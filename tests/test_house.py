@@ -1,4 +1,4 @@
-"""The house: what the design promises about the tree itself. Every offender is named, so that a failure is a to-do list.
+"""The house: what the design promises about the tree itself. Every offender is named: a failure is a to-do list.
 
 The ladder is the map in README.md: a file imports only from lines above its own. The map is tested against the tree.
 """

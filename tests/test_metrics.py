@@ -18,6 +18,7 @@ TSB_AD = [
     (500, [(100, 120), (125, 140), (150, 151), (480, 500)], 8, 1, 37, 0.591547988476, 0.874217699482),
 ]
 
+fair = settings(deadline=None, max_examples=40)  # the first example may pay for an import
 ranked = st.integers(2, 60).flatmap(
     lambda rows: st.tuples(
         st.lists(st.booleans(), min_size=rows, max_size=rows).filter(lambda labels: 0 < sum(labels) < len(labels)),
@@ -46,7 +47,7 @@ def test_vus_forgives_a_shift_that_average_precision_does_not():
     assert metrics.vus_pr(labels, scores, 60) > 2 * metrics.average_precision(labels, scores)
 
 
-@settings(deadline=None)  # the first example pays for importing scikit-learn
+@fair
 @given(ranked)
 def test_rank_metrics_are_those_of_scikit_learn(case):
     theirs = pytest.importorskip("sklearn.metrics")
@@ -55,6 +56,7 @@ def test_rank_metrics_are_those_of_scikit_learn(case):
     assert metrics.average_precision(labels, scores) == pytest.approx(theirs.average_precision_score(labels, scores))
 
 
+@fair
 @given(ranked, st.integers(0, 20))
 def test_only_the_order_of_the_scores_counts(case, window):
     labels, scores = case
@@ -65,6 +67,7 @@ def test_only_the_order_of_the_scores_counts(case, window):
     assert metrics.vus_roc(labels, scores, window) == metrics.vus_roc(labels, stretched, window)
 
 
+@fair
 @given(ranked)
 def test_a_row_without_a_score_counts_as_the_lowest(case):
     labels, scores = case
@@ -97,6 +100,7 @@ def test_errors_leave_out_missing_pairs_and_say_nan_where_none_is_left():
     assert np.isnan(metrics.mae([], []))
 
 
+@fair
 @given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=30), st.floats(0.1, 10), st.floats(-50, 50))
 def test_correlation_is_blind_to_scale_and_offset_and_cosine_to_scale_alone(values, factor, offset):
     x = np.array(values)
@@ -122,6 +126,7 @@ def test_rates_count_rows_and_are_nan_where_there_are_none():
     assert np.isnan(metrics.f1([0, 0], [0, 0]))
 
 
+@fair
 @given(st.lists(st.booleans(), max_size=40))
 def test_events_give_back_the_labels_they_came_from(flags):
     rebuilt = np.zeros(len(flags), dtype=bool)
@@ -132,6 +137,7 @@ def test_events_give_back_the_labels_they_came_from(flags):
     assert (np.diff(spans.ravel()) > 0).all()
 
 
+@fair
 @given(
     st.lists(st.booleans(), min_size=1, max_size=40),
     st.lists(st.booleans(), min_size=1, max_size=40),

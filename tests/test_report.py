@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import doctest
+import itertools
 import math
 import zlib
 from collections.abc import Iterator
@@ -27,12 +27,17 @@ if TYPE_CHECKING:
 WEEK = 604_800
 START = 1_709_971_200_000_000_000  # 2024-03-09 08:00:00 UTC
 NAMES = ("flow", "inlet pressure", "outlet pressure", "motor current")
-HOSTILE = ('<script>window.taken = "raw"</script>', "<b>bold</b>&amp;", "</script><script>window.taken = 'json'</script>", "流量 «é»")
+HOSTILE = (
+    '<script>window.taken = "raw"</script>',
+    "<b>bold</b>&amp;",
+    "</script><script>window.taken = 'json'</script>",
+    "流量 «é»",
+)
 FIGURES = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "f32": "<f4", "f64": "<f8"}
 
 
 def demo(rows: int = 6_000, names: tuple[str, ...] = NAMES, *, clock: bool = True) -> rep.Report:
-    """A pump for `rows` seconds: two faults found, one missed, a stretch missing, a hole in time, one spike of one row."""
+    """A pump for `rows` seconds: two faults found, one missed, a stretch missing, a hole in time, a one-row spike."""
     rng, wide = np.random.default_rng(0), (rows, len(names))
     rhythm = np.sin(np.arange(rows)[:, None] / rows * 12 + np.arange(len(names)))
     values = rhythm + rng.normal(0, 0.1, wide)
@@ -50,13 +55,14 @@ def demo(rows: int = 6_000, names: tuple[str, ...] = NAMES, *, clock: bool = Tru
     )  # fmt: skip
     alarms = [_alarm(seen, rows // 4, 90, 3e-4), _alarm(seen, rows // 2, 200, 4e-8)]
     missed = (int(seen.times[rows // 9]), int(seen.times[rows // 9 + 30]))
+    counts = ((1, 0), (9, 8), (90, 97))
+    checks = [rep.Kept(asked=k / WEEK, observed=o / WEEK, low=0.4 * k / WEEK, high=2 * k / WEEK) for k, o in counts]
     budget = rep.Budget(
-        threshold=1.5, asked=1 / WEEK, kept=1 / 172_800, note="52 hours were set aside for calibration.",
-        checks=[rep.Kept(asked=k / WEEK, observed=o / WEEK, low=0.4 * k / WEEK, high=2 * k / WEEK) for k, o in ((1, 0), (9, 8), (90, 97))],
-    )  # fmt: skip
+        threshold=1.5, asked=1 / WEEK, kept=1 / 172_800, note="52 hours were set aside for calibration.", checks=checks
+    )
     return rep.Report(
         title="pump.csv", generated="22 November 2026", seen=seen, budget=budget, alarms=alarms,
-        events=[(a.start, a.end) for a in alarms] + [missed], learned=_learned(), table=_table(), notes=["inlet: masked."],
+        events=[*((a.start, a.end) for a in alarms), missed], learned=_learned(), table=_table(), notes=["masked"],
     )  # fmt: skip
 
 
@@ -69,8 +75,10 @@ def _alarm(seen: rep.Seen, row: int, rows: int, p_value: float) -> rep.Alarm:
 
 
 def _learned() -> rep.Learned:
-    parts = [("train", 0, 4_000, "weights"), ("valid", 4_060, 5_000, "when to stop"), ("calibrate", 5_060, 6_000, "threshold")]
-    split = [rep.Part(name=n, rows=(a, b), start=START + a * 10**9, end=START + b * 10**9, use=u) for n, a, b, u in parts]
+    rows = {"train": (0, 4_000), "valid": (4_060, 5_000), "calibrate": (5_060, 6_000)}
+    split = [
+        rep.Part(name=n, rows=(a, b), start=START + a * 10**9, end=START + b * 10**9) for n, (a, b) in rows.items()
+    ]
     history = [(epoch, 1 / epoch, 1 / epoch + epoch / 100) for epoch in range(1, 21)]
     return rep.Learned(facts=[("Cell", "GRU, 1 layer of 32"), ("Seed", "0")], split=split, history=history)
 
@@ -89,23 +97,20 @@ def unpack(block: dict[str, Any]) -> NDArray[Any]:
     codes = np.frombuffer(zlib.decompress(base64.b64decode(block["data"])), FIGURES[block["kind"]])
     if block["kind"] in ("u8", "u16"):
         return np.where(codes > 0, block["offset"] + block["step"] * (codes.astype(float) - 1), np.nan)
-    return codes if block["kind"] == "u32" else codes + block["offset"]
+    return codes if block["kind"] == "u32" else codes.astype(float) + block["offset"]
 
 
 # ---- words
 
 
-def test_the_examples_in_the_docstrings_hold() -> None:
-    failed, tried = doctest.testmod(rep)
-    assert tried > 5 and failed == 0
-
-
 def test_the_verdict_names_the_surest_alarm_its_sensor_and_the_budget() -> None:
     headline, sentences = rep.verdict(demo())
     assert headline == "2 alarms in 1 h 44 min of data"
-    assert "2024-03-09 08:50:00 UTC" in sentences[0] and "outlet pressure (85\u00a0%)" in sentences[0]
+    assert "2024-03-09 08:50:00 UTC" in sentences[0]
+    assert "outlet pressure (85\u00a0%)" in sentences[0]
     assert sentences[1] == "2 of the 3 known events lie inside an alarm."
-    assert "1 false alarm per week" in sentences[2] and "3.5 false alarms per week" in sentences[2]
+    assert "1 false alarm per week" in sentences[2]
+    assert "3.5 false alarms per week" in sentences[2]
 
 
 def test_a_budget_that_is_kept_is_stated_without_excuse() -> None:
@@ -127,7 +132,8 @@ def test_a_baseline_that_wins_is_the_first_thing_said() -> None:
 
 def test_the_most_blamed_sensor_comes_first() -> None:
     report = demo()
-    assert rep.blame_order(report)[0] in (1, 2) and sorted(rep.blame_order(report)) == [0, 1, 2, 3]
+    assert rep.blame_order(report)[0] in (1, 2)
+    assert sorted(rep.blame_order(report)) == [0, 1, 2, 3]
     assert rep.blame_order(replace(report, alarms=[])) == [0, 1, 2, 3]
 
 
@@ -136,8 +142,11 @@ def test_many_alarms_and_sensors_are_listed_surest_first_to_be_kept_and_the_rest
     report = demo(600, names)
     alarms = [rep.Alarm(start=i, end=i + 1, p_value=1 / (i + 2), share=[1 / 14] * 14) for i in range(300)]
     table = rep.blame_table(replace(report, alarms=alarms), range(14))
-    assert [number for number, _, _ in table["rows"]] == list(range(101, 301)) and table["all"] == 300
-    assert len(table["names"]) == 10 and table["others"] and math.isclose(sum(table["rows"][0][2]), 1)
+    assert [number for number, _, _ in table["rows"]] == list(range(101, 301))
+    assert table["all"] == 300
+    assert len(table["names"]) == 10
+    assert table["others"]
+    assert math.isclose(sum(table["rows"][0][2]), 1)
 
 
 # ---- numbers
@@ -155,7 +164,8 @@ def test_downsampling_keeps_first_last_least_and_greatest_of_every_bucket_and_ev
     times, rng = np.cumsum(steps), np.random.default_rng(seed)
     values = np.where(rng.random(len(times)) < missing, np.nan, rng.integers(-9, 9, len(times)).astype(float))
     kept = rep.downsample(times, values, points)
-    assert len(kept) <= max(points, 1) and np.all(np.diff(kept) > 0)
+    assert len(kept) <= max(points, 1)
+    assert np.all(np.diff(kept) > 0)
     if len(times) <= points:
         assert len(kept) == len(times)
         return
@@ -166,8 +176,9 @@ def test_downsampling_keeps_first_last_least_and_greatest_of_every_bucket_and_ev
         rows = seen[bucket[seen] == each]
         there = kept[(bucket[kept] == each) & np.isfinite(values[kept])]
         assert {rows[0], rows[-1]} <= set(there)
-        assert values[there].min() == values[rows].min() and values[there].max() == values[rows].max()
-    for a, b in zip(seen[:-1], seen[1:], strict=True):
+        assert values[there].min() == values[rows].min()
+        assert values[there].max() == values[rows].max()
+    for a, b in itertools.pairwise(seen):
         if b - a > 1 and times[b] - times[a] >= width:
             assert np.any((kept > a) & (kept < b))
 
@@ -178,7 +189,9 @@ def test_downsampling_nothing_but_missing_rows_gives_one_missing_row() -> None:
 
 def test_a_hole_in_time_becomes_a_missing_row_and_an_ordinary_step_does_not() -> None:
     seen = rep._with_holes(demo(600).seen)
-    assert len(seen.times) == 601 and np.isnan(seen.score[481]) and np.isnan(seen.values[481]).all()
+    assert len(seen.times) == 601
+    assert np.isnan(seen.score[481])
+    assert np.isnan(seen.values[481]).all()
     assert np.all(np.diff(seen.times) > 0)
 
 
@@ -200,7 +213,8 @@ def test_odd_columns_are_embedded_without_a_warning(kind: str, values: NDArray[n
 def test_a_hundred_thousand_rows_of_ten_sensors_travel_in_full_below_fifteen_megabytes() -> None:
     report = demo(100_000, tuple(f"sensor {i}" for i in range(10)))
     payload = rep._payload(report, range(10))
-    assert "rows" not in payload["sensors"][0] and len(unpack(payload["times"])) == 100_001
+    assert "rows" not in payload["sensors"][0]
+    assert len(unpack(payload["times"])) == 100_001
     assert len(rep.html(report)) < 15_000_000
 
 
@@ -208,7 +222,8 @@ def test_longer_records_are_thinned_to_a_bounded_size_with_their_extremes_kept(m
     monkeypatch.setattr(rep, "CELLS", 8_000)
     report = demo(6_000)
     page, sensor = rep.html(report), rep._payload(report, range(4))["sensors"][1]
-    assert len(unpack(sensor["rows"])) <= 2_000 and unpack(sensor["seen"]).max() == pytest.approx(9, abs=1e-6)
+    assert len(unpack(sensor["rows"])) <= 2_000
+    assert np.nanmax(unpack(sensor["seen"])) == pytest.approx(9, abs=1e-6)
     assert "thinned to keep this page small" in page
 
 
@@ -218,14 +233,17 @@ def test_longer_records_are_thinned_to_a_bounded_size_with_their_extremes_kept(m
 def test_the_file_asks_for_nothing_and_forbids_asking() -> None:
     page = rep.html(demo())
     head, body = page[: page.index("</head>")], page[page.index("<body>") : page.index("<script")]
-    assert "default-src 'none'" in head and head.count("sha256-") == 2
+    assert "default-src 'none'" in head
+    assert head.count("sha256-") == 2
     assert not any(word in head + body for word in ("http:", "https:", "src=", "href=", "url(", "@import"))
 
 
 def test_names_are_text_in_html_and_in_the_embedded_data() -> None:
     page = rep.html(replace(demo(600, HOSTILE), title="<script>window.taken = 'title'</script>"))
-    assert "<script>window" not in page and "</script><script>window" not in page
-    assert "&lt;script&gt;window.taken" in page and "\\u003cscript>window.taken" in page
+    assert "<script>window" not in page
+    assert "</script><script>window" not in page
+    assert "&lt;script&gt;window.taken" in page
+    assert "\\u003cscript>window.taken" in page
 
 
 @pytest.mark.parametrize("package", ["plotly", "jinja2"])
@@ -246,8 +264,8 @@ def test_a_bare_report_of_two_rows_is_a_page() -> None:
     seen = rep.Seen(times=np.array([0, 10**9]), channels=["x"], values=np.zeros((2, 1)), score=np.zeros(2), clock=False)
     budget = rep.Budget(threshold=math.inf, asked=1 / WEEK, kept=1 / WEEK)
     assert "No alarm in 1 s of data" in rep.html(rep.Report(title="x", generated="now", seen=seen, budget=budget))
+    short = rep.Seen(times=np.zeros(1, np.int64), channels=["x"], values=np.zeros((1, 1)), score=np.zeros(1))
     with pytest.raises(DataError, match="a report of 1 rows"):
-        short = rep.Seen(times=np.zeros(1, np.int64), channels=["x"], values=np.zeros((1, 1)), score=np.zeros(1))
         rep.html(rep.Report(title="x", generated="now", seen=short, budget=budget))
 
 
@@ -265,7 +283,8 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(SettingError, match="No space left"):
         rep.write(old, demo(700))
-    assert old.read_text() == before and list(tmp_path.iterdir()) == [old]
+    assert old.read_text() == before
+    assert list(tmp_path.iterdir()) == [old]
 
 
 def test_a_folder_that_is_not_there_is_a_named_refusal(tmp_path: Path) -> None:
@@ -315,22 +334,30 @@ def shown(visit: Visit) -> tuple[float, float]:
 
 def test_every_chart_is_drawn_and_the_console_stays_silent(desk: Visit) -> None:
     page = desk.page
-    assert page.locator("#record .scatterlayer .trace path.js-line").count() >= 7  # score, three sensors seen and expected
-    assert page.locator("#record .heatmaplayer image").count() == 1
-    assert page.locator("#record .shapelayer path").count() == 6  # two alarms, three events, the threshold
-    assert page.locator("#losses path.js-line").count() == 2 and page.locator("#checks .point").count() == 3
-    assert desk.complaints == [] and not page.locator("#problem").is_visible()
+    charts = {
+        "#record .scatterlayer path.js-line": 7,  # the score, three sensors seen and expected
+        "#record .scatterlayer path.js-fill": 3,  # their bands
+        "#record .heatmaplayer image": 1,
+        "#record .shapelayer path": 6,  # two alarms, three events, the threshold
+        "#losses .scatterlayer path.js-line": 2,
+        "#checks .scatterlayer .point": 3,
+    }
+    assert {selector: page.locator(selector).count() for selector in charts} == charts
+    assert desk.complaints == []
+    assert not page.locator("#problem").is_visible()
 
 
 def test_nothing_is_asked_of_the_network(desk: Visit, phone: Visit) -> None:
     for visit in (desk, phone):
-        assert len(visit.asked) == 1 and visit.asked[0].startswith("file://")
+        assert len(visit.asked) == 1
+        assert visit.asked[0].startswith("file://")
 
 
 def test_the_whole_record_is_drawn_with_few_points_and_its_spike_of_one_row(desk: Visit) -> None:
     desk.page.evaluate("choose([data.sensors.findIndex((s) => s.name === 'inlet pressure')]); show(...whole)")
     drawn = desk.page.evaluate("show(...whole).then(() => record.data.at(-1).y)")
-    assert len(drawn) < 6_000 and max(value for value in drawn if value is not None) == pytest.approx(9, abs=1e-5)
+    assert len(drawn) < 6_000
+    assert max(value for value in drawn if value is not None) == pytest.approx(9, abs=1e-5)
 
 
 def test_zooming_in_shows_every_row(desk: Visit) -> None:
@@ -360,15 +387,16 @@ def test_a_click_on_an_alarm_looks_at_it_with_its_sensor(desk: Visit) -> None:
     desk.page.wait_for_function("view[1] - view[0] < 0.3 * (whole[1] - whole[0])")
     start, end = desk.page.evaluate("data.alarms[1].slice(0, 2)")
     low, high = desk.page.evaluate("view")
-    assert low < start and end < high
+    assert low < start
+    assert end < high
     pressed = desk.page.locator("#sensors button[aria-pressed=true]").all_text_contents()
-    assert pressed[0].startswith("outlet pressure")
+    assert "outlet pressure" in {name[: len("outlet pressure")] for name in pressed}
 
 
 def test_buttons_and_keys_move_the_view(desk: Visit) -> None:
     page = desk.page
-    for press, wanted in (("[data-move=all]", (0, 1)), ("[data-move=in]", (0.25, 0.75)), ("[data-move=later]", (0.5, 1))):
-        page.click(press)
+    for move, wanted in {"all": (0, 1), "in": (0.25, 0.75), "later": (0.5, 1)}.items():
+        page.click(f"[data-move={move}]")
         assert shown(desk) == pytest.approx(wanted, abs=1e-6)
     page.focus("#record")
     page.keyboard.press("ArrowLeft")
@@ -387,7 +415,7 @@ def test_a_click_adds_a_sensor_and_takes_it_away(desk: Visit) -> None:
 
 def test_the_toggle_changes_page_and_charts(desk: Visit) -> None:
     page = desk.page
-    colours = "[getComputedStyle(document.body).backgroundColor, record.layout.xaxis.gridcolor, $('losses').layout.font.color]"
+    colours = "[css('paper'), record.layout.xaxis.gridcolor, $('losses').layout.font.color]"
     before = page.evaluate(colours)
     page.click("#theme")
     page.wait_for_function(f"{colours}.every((colour, i) => colour !== {before}[i])")
@@ -397,15 +425,18 @@ def test_the_toggle_changes_page_and_charts(desk: Visit) -> None:
 
 def test_a_dark_system_gets_a_dark_page(phone: Visit) -> None:
     red, green, blue = phone.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
-    assert max(red, green, blue) < 60 and phone.page.inner_text("#theme") == "Light"
+    assert max(red, green, blue) < 60
+    assert phone.page.inner_text("#theme") == "Light"
 
 
 def test_hostile_names_are_shown_and_never_run(phone: Visit) -> None:
     phone.page.evaluate("choose([0, 1, 2, 3]); draw()")
     phone.page.wait_for_function("record.data.length >= 14")
-    assert phone.page.evaluate("window.taken") is None and phone.complaints == []
+    assert phone.page.evaluate("window.taken") is None
+    assert phone.complaints == []
     titles = phone.page.locator("#record .annotation").all_text_contents()
-    assert "<b>bold</b>&amp;" in titles and any(title.startswith("<script>window.taken") for title in titles)
+    assert "<b>bold</b>&amp;" in titles
+    assert any(title.startswith("<script>window.taken") for title in titles)
 
 
 def test_a_phone_never_scrolls_sideways(phone: Visit) -> None:

@@ -202,7 +202,8 @@ def test_a_file_written_by_the_page_alone_opens(path: Path) -> None:
     digest = hashlib.sha256((start + "0" * 64 + rest).encode() + data).hexdigest()
     path.write_bytes(raw((start + digest + rest).encode(), data))
     file = save.open_file(path, "model")
-    assert file.spec == {"hidden": 2} and file.arrays({"bias": ((2,), "float32")})["bias"].tolist() == [0.5, -2]
+    assert file.spec == {"hidden": 2}
+    assert file.arrays({"bias": ((2,), "float32")})["bias"].tolist() == [0.5, -2]
 
 
 def test_the_page_names_the_limits_that_hold() -> None:
@@ -302,7 +303,9 @@ def test_a_crafted_file_is_refused_by_name(path: Path, case: str) -> None:
     with pytest.raises(ModelFileError, match=re.escape(saw)) as caught:
         save.open_file(path)
     assert caught.value.where == str(path)
-    assert caught.value.wanted and caught.value.do and len(str(caught.value)) < 2_000
+    assert caught.value.wanted
+    assert caught.value.do
+    assert len(str(caught.value)) < 2_000
 
 
 def test_the_crafted_files_are_refused_for_that_reason_alone(path: Path) -> None:
@@ -330,7 +333,7 @@ def test_a_thousand_wrong_names_do_not_flood_the_message(path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_refused(good: Path) -> None:
-    with pytest.raises(ModelFileError, match="this file holds a model\n.*\n  wanted: a state"):
+    with pytest.raises(ModelFileError, match=r"this file holds a model\n.*\n  wanted: a state"):
         save.open_file(good, "state")
 
 
@@ -342,7 +345,8 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path) -> None:
             save.open_file(place)
         with pytest.raises(ModelFileError, match=saw):
             save.write(place, "model", SPEC, ARRAYS)
-    assert not Path("/dev/zero").is_file() and list(tmp_path.iterdir()) == [fifo]
+    assert not Path("/dev/zero").is_file()
+    assert list(tmp_path.iterdir()) == [fifo]
 
 
 def test_a_missing_file_or_folder_is_refused(tmp_path: Path) -> None:
@@ -411,7 +415,7 @@ STEPS = st.lists(
 @given(STEPS, st.booleans())
 @example([("delete", 0.0, b"12345678")], False)
 def test_a_mutated_file_opens_equal_or_is_refused_and_nothing_else(scratch: Path, steps: Any, sealing: bool) -> None:
-    """With the digest made right again, the rules behind it are met too; content may then differ, but nothing breaks."""
+    """With the digest made right again, the rules behind it are met; content may then differ, but nothing breaks."""
     blob = mutated(GOOD, steps)
     scratch.write_bytes(resealed(blob) if sealing else blob)
     with contextlib.suppress(ModelFileError):
@@ -473,14 +477,17 @@ def test_opening_a_hostile_file_is_bounded_in_time_and_memory(path: Path, case: 
         os.truncate(path, size)
     seconds, megabytes, said = measured(path)
     assert said.startswith(expected)
-    assert seconds < 1 and megabytes < 200
+    assert seconds < 1
+    assert megabytes < 200
 
 
 def test_opening_the_largest_file_is_bounded_in_time_and_memory(path: Path) -> None:
     save.write(path, "state", {}, {"a": np.full(37_499_000, np.nan, np.float32)})
     assert 149_900_000 < path.stat().st_size <= save.MOST_BYTES
     seconds, megabytes, said = measured(path)
-    assert said == "opened" and seconds < 1 and megabytes < 200
+    assert said == "opened"
+    assert seconds < 1
+    assert megabytes < 200
 
 
 # --- what fails leaves the old file ---------------------------------------------------------------------------------
@@ -508,10 +515,11 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(small_disk: Path) -> N
     path = small_disk / "pump.safetensors"
     save.write(path, "model", SPEC, ARRAYS)
     before = path.read_bytes()
-    with pytest.raises(ModelFileError, match="No space left(.|\n)*free space") as caught:
+    with pytest.raises(ModelFileError, match=r"No space left(.|\n)*free space") as caught:
         save.write(path, "model", SPEC, BIG)
     assert caught.value.where == str(path)
-    assert path.read_bytes() == before and list(small_disk.iterdir()) == [path]
+    assert path.read_bytes() == before
+    assert list(small_disk.iterdir()) == [path]
 
 
 def test_a_file_size_limit_leaves_the_old_file_and_nothing_else(good: Path) -> None:
@@ -523,7 +531,8 @@ def test_a_file_size_limit_leaves_the_old_file_and_nothing_else(good: Path) -> N
             save.write(good, "model", SPEC, BIG)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert good.read_bytes() == before and list(good.parent.iterdir()) == [good]
+    assert good.read_bytes() == before
+    assert list(good.parent.iterdir()) == [good]
 
 
 @pytest.fixture
@@ -553,7 +562,8 @@ def test_a_read_only_folder_leaves_the_old_file(nobody: Path) -> None:
     nobody.chmod(0o500)
     with pytest.raises(ModelFileError, match="Permission denied"):
         save.write(path, "model", SPEC, BIG)
-    assert path.read_bytes() == before and list(nobody.iterdir()) == [path]
+    assert path.read_bytes() == before
+    assert list(nobody.iterdir()) == [path]
     nobody.chmod(0o000)
     with pytest.raises(ModelFileError, match="Permission denied"):
         save.open_file(path)
@@ -576,7 +586,8 @@ def test_a_replaced_file_keeps_its_permissions_and_a_link_stays_a_link(good: Pat
     link = tmp_path / "latest"
     link.symlink_to(good)
     save.write(link, "state", {}, {})
-    assert link.is_symlink() and save.open_file(good).kind == "state"
+    assert link.is_symlink()
+    assert save.open_file(good).kind == "state"
     assert good.stat().st_mode & 0o777 == 0o600
 
 
@@ -593,7 +604,8 @@ for i in range(10**9):
 @pytest.mark.parametrize("after", [0.002, 0.005, 0.011])
 def test_a_killed_writer_leaves_a_file_that_opens(path: Path, after: float) -> None:
     with subprocess.Popen([sys.executable, "-c", KEEP_WRITING, path], stdout=subprocess.PIPE) as writer:
-        assert writer.stdout is not None and writer.stdout.readline() == b"0\n"
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"0\n"
         time.sleep(after)
         writer.send_signal(signal.SIGKILL)
         last = int((b"0\n" + writer.stdout.read()).splitlines()[-1])

@@ -7,7 +7,8 @@
     found = detector.apply(series["2024-03-09":])
     found.alarms
 
-Names arrive when they are first used: `import tidegate` alone costs next to nothing, and running a model never imports torch.
+Names arrive when they are first used: `import tidegate` alone costs next to nothing, and running a model never
+imports torch.
 """
 
 from __future__ import annotations

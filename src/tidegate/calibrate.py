@@ -5,19 +5,21 @@
 >>> calibration.p_value(np.array([0.0, 3.0, 9.0, np.nan])).round(4).tolist()
 [0.4988, 0.0012, 0.0, nan]
 >>> limit = calibration.threshold(10 / 20_000)          # ten alarms in a time as long as the calibration
->>> shown, intervals, state = alarms(np.array([0.0, 9.0, 0.0]), np.array([0.5, 1e-9, 0.5]), limit.value, merge=10)
->>> shown.tolist(), intervals[0].first_row, intervals[0].open
+>>> shown, spans, state = alarms(np.array([0.0, 9.0, 0.0]), np.array([0.5, 1e-9, 0.5]), limit.value, merge=10)
+>>> shown.tolist(), spans[0].first_row, spans[0].open
 ([False, True, True], 1, True)
 
-**What is counted is the alarm, not the row.** An alarm opens at the first row over the threshold and closes after `merge`
-scored rows under it. With m_t the largest of the `merge` scores before row t, an alarm opens at t under every threshold u
-with m_t <= u < s_t; so the number of alarms is known exactly for *all* thresholds from one pass, and autocorrelation,
-gaps and the sampling interval are in it by construction. Where there are many alarms that count is the estimate; beyond,
-a generalised-Pareto tail continues it, with its uncertainty. docs/decisions/0002-alarm-budget.md says why.
+**What is counted is the alarm, not the row.** An alarm opens at the first row over the threshold and closes after
+`merge` scored rows under it. With m_t the largest of the `merge` scores before row t, an alarm opens at t under every
+threshold u with m_t <= u < s_t; so the number of alarms is known exactly for *all* thresholds from one pass, and
+autocorrelation, gaps and the sampling interval are in it by construction. Where there are many alarms that count is the
+estimate; beyond, a generalised-Pareto tail continues it, with its uncertainty. docs/decisions/0002-alarm-budget.md says
+why, and what fails.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -29,16 +31,18 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import DataError, SettingError
 
 Floats = NDArray[np.float64]
+Rows = Sequence[int] | NDArray[np.int64]
 
 TAIL = 200  # at most this many of the highest alarms carry the tail: more would let the body bend it
 STORED = 1000  # scores stored exactly from the top down, and as many quantiles of the rest
 FAR = 0.9  # alarms per length of the calibration below which nothing is called kept
-UNSURE = 1.0  # largest standard error of the log rate that is still called kept
+UNSURE = 1.5  # largest standard error of the log rate that is still called kept
 SHAPES = np.linspace(-0.3, 0.9, 25)  # of the tail: bounded .. barely a mean
 PRIOR = (0.1, 0.3)  # of the shape, mean and spread: matters when the tail has few alarms
 JUDGED = 10  # alarms in the shortest run that can judge a budget
+BUNCHED = 3.0  # variance over mean of alarm counts that chance gives in 1 of 200 calibrations
 DRIFT = 2.62  # standard errors (one-sided 1 %, 14 degrees of freedom) by which a later half counts as higher
-UNITS = ((31_557_600.0, "year"), (604_800.0, "week"), (86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
+UNITS = {"year": 31_557_600.0, "week": 604_800.0, "day": 86_400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0}
 
 
 class Threshold(msgspec.Struct, frozen=True):
@@ -50,7 +54,7 @@ class Threshold(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Interval(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct, frozen=True):
     """One alarm: first and last row over the threshold (counted since the state began), its smallest p-value."""
 
     first_row: int
@@ -86,15 +90,17 @@ class AlarmState(msgspec.Struct, frozen=True):
 class Calibration(msgspec.Struct, frozen=True, eq=False):
     """What held-out normal scores say about later ones; made by `learn`, plain numbers and four arrays.
 
-    `seen` (ascending) and `above` (n + 1 entries: scores larger than the one before) give the p-value; `levels` (ascending)
-    and `log_rates` (descending, alarms a second, on the safe side) give the threshold.
+    `seen` (ascending) and `above` (how many scores lie above nothing, above seen[0], above seen[1] ...) give the p-value;
+    `levels` (ascending) and `log_rates` (descending: alarms a second, on the safe side) give the threshold. `bursts`:
+    variance over mean of the number of alarms, 1 where they come independently.
     """
 
     interval: float
     merge: int
     n: int
-    scale: float
+    bursts: float
     shape: float
+    scale: float
     start: float
     notes: tuple[str, ...]
     seen: Floats
@@ -133,12 +139,13 @@ class Calibration(msgspec.Struct, frozen=True, eq=False):
         least, most = math.exp(self.log_rates[-1]), math.exp(self.log_rates[0])
         kept = min(max(rate, least), most)
         value = float(np.interp(-math.log(kept), -self.log_rates, self.levels))
-        notes = [*self.notes]
-        if rate < least * (1 - 1e-9):
-            notes.insert(0, f"asked for {_per(rate)}, but {_span(self.seconds)} of calibration can keep {_per(least)} at best: "
-                            f"about {_span(self.seconds * least / rate)} of normal data would be needed")  # fmt: skip
-        elif rate > most * (1 + 1e-9):
-            notes.insert(0, f"asked for {_per(rate)}, but with these scores the alarm rule gives {_per(most)} at most")
+        notes = self.notes
+        if rate < least:
+            have, need = _span(self.seconds), _span(self.seconds * least / rate)
+            best = f"{have} of calibration can keep {_per(least)} at best: about {need} of normal data would be needed"
+            notes = (f"asked for {_per(rate)}, but {best}", *notes)
+        elif rate > most:
+            notes = (f"asked for {_per(rate)}, but the alarm rule makes {_per(most)} of these scores at most", *notes)
         return Threshold(value, rate, kept, "; ".join(notes))
 
     def to_arrays(self) -> dict[str, Floats]:
@@ -146,9 +153,9 @@ class Calibration(msgspec.Struct, frozen=True, eq=False):
         return {name: getattr(self, name) for name in ARRAYS}
 
     def to_spec(self) -> dict[str, Any]:
-        """Everything but the arrays, as JSON can hold it, and `stored`: their lengths, so that a file can be checked."""
+        """Everything but the arrays, as JSON can hold it, and their lengths, by which a file can be checked."""
         spec = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ARRAYS}
-        return {**spec, "notes": [*self.notes], "stored": [len(a) for a in self.to_arrays().values()]}
+        return {**spec, "notes": [*self.notes], "lengths": {name: len(getattr(self, name)) for name in ARRAYS}}
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: dict[str, Floats]) -> Calibration:
@@ -160,54 +167,51 @@ class Calibration(msgspec.Struct, frozen=True, eq=False):
 ARRAYS = ("seen", "above", "levels", "log_rates")
 
 
-def learn(scores: ArrayLike, *, interval: float, merge: int, starts: Sequence[int] | NDArray[np.int64] = (0,)) -> Calibration:
+def learn(scores: ArrayLike, *, interval: float, merge: int, starts: Rows = (0,)) -> Calibration:
     """A `Calibration` from held-out normal scores (T,), in time order, NaN where there is none.
 
     `interval`: seconds between rows. `merge`: scored steps under the threshold after which an alarm closes.
     `starts`: rows that begin a new stretch after a gap. DataError: no score at all, or an infinite one.
     """
-    s = np.asarray(scores, dtype=np.float64).ravel()
-    if merge < 1 or not interval > 0:
-        raise SettingError(f"merge={merge}, interval={interval}", wanted="merge >= 1 step, interval > 0 s", do="check both")
-    if np.isinf(s).any():
-        raise DataError("an infinite score", wanted="numbers or NaN", where=f"row {int(np.flatnonzero(np.isinf(s))[0])}")
-    valid = ~np.isnan(s)
-    if not valid.any():
-        raise DataError(f"none of {len(s)} calibration rows has a score", wanted="normal rows with scores",
+    s = _checked(scores, interval, merge)
+    valid = np.flatnonzero(~np.isnan(s))
+    if not valid.size:
+        raise DataError(f"none of the {len(s)} calibration rows has a score", wanted="normal rows with scores",
                         do="give more normal data, or a shorter window")  # fmt: skip
-    stretch = np.searchsorted(np.asarray(starts), np.flatnonzero(valid), side="right")
-    s, notes = s[valid], []
-    half = len(s) // 2
+    stretch, s, notes = np.searchsorted(np.asarray(starts), valid, side="right"), s[valid], []
     if _rises(s):
-        notes.append("scores rise within the calibration: its later half alone was used; expect more alarms if they go on rising")
-        s, stretch = s[half:], stretch[half:]
-    return _fit(s, stretch, interval, merge, tuple(notes))
-
-
-def _fit(s: Floats, stretch: NDArray[np.int64], interval: float, merge: int, notes: tuple[str, ...]) -> Calibration:
+        notes.append("scores rise within the calibration: its later half alone was used; if they go on, expect more alarms")
+        s, stretch = s[len(s) // 2 :], stretch[len(s) // 2 :]
     before = _max_before(s, stretch, merge)
     highest = _highest(s, before)
-    n, most = len(s), max(1, len(highest) // 2)
-    tail = int(max(1, min(TAIL, most)))
+    tail = min(TAIL, len(highest))
     start = float(highest[tail - 1])
-    bursts = _bursts(np.flatnonzero((before <= start) & (start < s)), n)
-    excess = highest[: tail - 1] - start
-    floor = 1e-9 * max(1.0, abs(start)) if most < 2 or excess.size == 0 or excess[0] <= 0 else 0.0
-    shape, scale, levels, logs = _tail(excess, tail, bursts, start, floor)
-    counts = np.arange(most, tail, -1)
-    keep = np.unique(np.geomspace(1, len(counts), 1000).astype(int)) - 1 if len(counts) else np.arange(0)
-    counts = counts[::-1][keep][::-1]
-    head_rate = np.log(counts) + _margin(np.sqrt(bursts / counts))
-    levels = np.maximum.accumulate(np.concatenate([highest[counts - 1], levels]))
-    log_rates = np.minimum.accumulate(np.concatenate([head_rate, logs])) - math.log(n * interval)
+    bursts = _bursts(np.flatnonzero((before <= start) & (start < s)), len(s))
+    if bursts > BUNCHED:
+        notes.append(f"alarms bunch, {bursts:.1f} times as much as by chance: a longer merge or calibration would help")
+    shape, scale, levels, log_counts = _table(highest, tail, bursts, float(s.std()) or abs(start) or 1.0)
+    log_rates = log_counts - math.log(len(s) * interval)
     seen, above = _thin(np.sort(s))
-    return Calibration(interval, merge, n, scale, shape, start, notes, seen, above, levels, log_rates)
+    plain = (interval, merge, len(s), bursts, shape, scale, start, tuple(notes))
+    return Calibration(*plain, seen, above, levels, log_rates)
+
+
+def _checked(scores: ArrayLike, interval: float, merge: int) -> Floats:
+    """The scores as float64, or the reason why they cannot be used."""
+    s = np.asarray(scores, dtype=np.float64).ravel()
+    if merge < 1 or not interval > 0:
+        raise SettingError(f"merge={merge}, interval={interval}", wanted="merge >= 1 and interval > 0", do="check both")
+    if np.isinf(s).any():
+        raise DataError("an infinite calibration score", wanted="numbers, or NaN where there is no score",
+                        do="find what made it", where=f"row {int(np.argmax(np.isinf(s)))}")  # fmt: skip
+    return s
 
 
 def _max_before(s: Floats, stretch: NDArray[np.int64], merge: int) -> Floats:
-    """The largest of the `merge` scores before each, within its stretch (-inf where there is none): two running maxima."""
-    out = np.full(len(s), -np.inf)
-    for a, b in zip(*_edges(stretch)):
+    """The largest of the `merge` scores before each within its stretch, -inf at its start: two running maxima, O(n)."""
+    out = np.empty(len(s))
+    edges = [0, *(np.flatnonzero(np.diff(stretch)) + 1).tolist(), len(s)]
+    for a, b in itertools.pairwise(edges):
         x = np.concatenate([np.full(merge, -np.inf), s[a : b - 1]])
         blocks = np.concatenate([x, np.full(-len(x) % merge, -np.inf)]).reshape(-1, merge)
         ahead = np.maximum.accumulate(blocks, axis=1).ravel()
@@ -216,19 +220,17 @@ def _max_before(s: Floats, stretch: NDArray[np.int64], merge: int) -> Floats:
     return out
 
 
-def _edges(stretch: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    cuts = (np.flatnonzero(np.diff(stretch)) + 1).tolist()
-    return [0, *cuts], [*cuts, len(stretch)]
-
-
 def _highest(s: Floats, before: Floats) -> Floats:
-    """highest[k]: the lowest threshold from which on no threshold gives more than k alarms; descending."""
+    """highest[k]: the lowest threshold from which on none gives more than k alarms; descending.
+
+    It ends at half of the most that any threshold gives: lower ones join alarms faster than they add any.
+    """
     opens = before < s
     tops, floors = np.sort(s[opens]), np.sort(before[opens])
     u = np.unique(s[opens])[::-1]
     alarms_at = (len(tops) - np.searchsorted(tops, u, "right")) - (len(floors) - np.searchsorted(floors, u, "right"))
     most = np.maximum.accumulate(alarms_at)
-    return u[np.searchsorted(most, np.arange(most[-1] + 1), side="right") - 1]
+    return u[np.searchsorted(most, np.arange(max(1, most[-1] // 2)), side="right") - 1]
 
 
 def _bursts(opened: NDArray[np.int64], n: int) -> float:
@@ -240,25 +242,28 @@ def _bursts(opened: NDArray[np.int64], n: int) -> float:
     return max(1.0, float(counts.var(ddof=1) / counts.mean()))
 
 
-def _tail(excess: Floats, tail: int, bursts: float, start: float, floor: float) -> tuple[float, float, Floats, Floats]:
-    """Shape and scale of the tail, and its table: levels, and the log of the alarms that are safely not exceeded there."""
-    mean = max(float(excess.mean()) if excess.size else 0.0, floor, 1e-300)
+def _table(highest: Floats, tail: int, bursts: float, spread: float) -> tuple[float, float, Floats, Floats]:
+    """Shape and scale of the tail; ascending levels, and at each the log of the alarms that it safely does not exceed."""
+    excess = highest[: tail - 1] - highest[tail - 1]
+    mean = float(excess.mean()) if excess.any() else spread
     shapes, scales = (g.ravel() for g in np.meshgrid(SHAPES, mean * np.exp(np.linspace(-1.5, 1.5, 61))))
     weight = _posterior(excess, shapes, scales, bursts)
     shape, scale = float(weight @ shapes), float(np.exp(weight @ np.log(scales)))
     drop = np.linspace(0.0, 12.0, 121)
-    levels = start + scale * (np.expm1(shape * drop) / shape if abs(shape) > 1e-6 else drop)
-    logs = _log_survival((levels[:, None] - start) / scales, shapes)
-    centre, high = _quantiles(logs, weight, (0.5, 0.841))
+    beyond = scale * (np.expm1(shape * drop) / shape if abs(shape) > 1e-6 else drop)
+    centre, high = _quantiles(_log_survival(beyond[:, None] / scales, shapes), weight, (0.5, 0.841))
     error = np.hypot(high - centre, math.sqrt(bursts / tail))
-    centre = centre + math.log(tail)
-    sure = (error <= UNSURE) & (centre + _margin(error) >= math.log(FAR))
-    sure[0] = True
-    last = len(sure) if sure.all() else int(np.argmin(sure))
-    return shape, scale, levels[:last], (centre + _margin(error))[:last]
+    safe = math.log(tail) + centre + _margin(error)
+    unkept = (error > UNSURE) | (safe < math.log(FAR))
+    last = max(1, int(np.argmax(unkept)) if unkept.any() else len(drop))
+    counts = np.unique(np.geomspace(tail, len(highest), STORED).astype(int))[:0:-1]
+    levels = np.concatenate([highest[counts - 1], highest[tail - 1] + beyond[:last]])
+    log_counts = np.concatenate([np.log(counts) + _margin(np.sqrt(bursts / counts)), safe[:last]])
+    return shape, scale, np.maximum.accumulate(levels), np.minimum.accumulate(log_counts)
 
 
 def _posterior(excess: Floats, shapes: Floats, scales: Floats, bursts: float) -> Floats:
+    """Weights of the (shape, scale) pairs given the excesses, which count for fewer where alarms come in bursts."""
     like = np.array([-math.log(b) * excess.size + float(((1 + a) * _log_survival(excess / b, np.array(a))).sum())
                      for a, b in zip(shapes, scales, strict=True)])  # fmt: skip
     like = like / bursts - 0.5 * ((shapes - PRIOR[0]) / PRIOR[1]) ** 2
@@ -282,7 +287,7 @@ def _log_survival(y: Floats, shape: Floats) -> Floats:
 
 
 def _margin(error: Floats) -> Floats:
-    """What to add to the log rate so that a run of JUDGED alarms ends above its upper Poisson limit in 2.5 % of cases."""
+    """Added to the log rate, it makes a run of JUDGED alarms end above the upper Poisson limit in 2.5 % of cases."""
     out: Floats = 1.96 * (np.sqrt(1 / JUDGED + error**2) - math.sqrt(1 / JUDGED))
     return out
 
@@ -301,7 +306,8 @@ def _rises(s: Floats) -> bool:
     blocks = 16
     if len(s) < 20 * blocks:
         return False
-    ranks = np.argsort(np.argsort(s, kind="stable"), kind="stable").astype(np.float64)
+    ordered = np.sort(s)
+    ranks = np.searchsorted(ordered, s, "left") + np.searchsorted(ordered, s, "right")
     means = ranks[: len(s) // blocks * blocks].reshape(blocks, -1).mean(axis=1)
     early, late = means[: blocks // 2], means[blocks // 2 :]
     spread = math.sqrt((early.var(ddof=1) + late.var(ddof=1)) / (blocks // 2))
@@ -315,13 +321,14 @@ def alarms(
     *,
     merge: int,
     state: AlarmState | None = None,
-    starts: Sequence[int] | NDArray[np.int64] = (),
-) -> tuple[NDArray[np.bool_], list[Interval], AlarmState]:
+    starts: Rows = (),
+) -> tuple[NDArray[np.bool_], list[Span], AlarmState]:
     """(T,) True where an alarm is open, the alarms (a last one may be open), and the state to go on from.
 
-    An alarm opens at a score over the threshold and closes after `merge` scored rows that are not; a row without a score
-    (NaN) does neither, a row in `starts` (a gap before it) closes. Rows depend on rows before them only, and pieces give
-    what the whole gives: their closed alarms in order, then the open one of the last piece.
+    An alarm opens at a score over the threshold and closes after `merge` scored rows that are not; a row without a
+    score (NaN) does neither, a row in `starts` (a gap before it) closes. A span ends at its last row over the threshold;
+    the alarm stays shown while it may still go on. Rows depend on rows before them only, and pieces give what the whole
+    gives: their closed alarms in order, then the open one of the last piece.
     """
     s, p, state = np.asarray(scores, dtype=np.float64), np.asarray(p_values, dtype=np.float64), state or AlarmState()
     steps = np.cumsum(~np.isnan(s))  # scored rows so far: the clock of the rule
@@ -342,21 +349,21 @@ def alarms(
         shown[max(rows[i], 0) : closing] = True
         first, last = (state.first_row, state.last_row) if rows[i] < 0 else (int(rows[i]) + state.row, -1)
         last = last if rows[j] < 0 else int(rows[j]) + state.row
-        interval = Interval(first, last, float(smallest[i : j + 1].min()), closing >= len(s))
-        found.append(interval)
-        if interval.open:
+        span = Span(first, last, float(smallest[i : j + 1].min()), closing >= len(s))
+        found.append(span)
+        if span.open:
             quiet = int(steps[-1] - clock[j]) if len(s) else state.quiet
-            end = AlarmState(end.row, first, last, quiet, interval.p_value)
+            end = AlarmState(end.row, first, last, quiet, span.p_value)
     return shown, found, end
 
 
 def _span(seconds: float) -> str:
     """A length of time in the largest unit that leaves at least one of it: '3.5 hours'."""
-    unit, name = next(((u, w) for u, w in UNITS if seconds >= u), UNITS[-1])
-    return f"{seconds / unit:.3g} {name}s"
+    name = next((name for name, unit in UNITS.items() if seconds >= unit), "second")
+    return f"{seconds / UNITS[name]:.3g} {name}s"
 
 
 def _per(rate: float) -> str:
-    """Alarms a second in the smallest unit of time that holds at least one: '2.5 alarms an hour'."""
-    unit, name = next(((u, w) for u, w in reversed(UNITS) if rate * u >= 1), UNITS[0])
-    return f"{rate * unit:.3g} alarms per {name}"
+    """A rate in the smallest unit of time that holds at least one alarm: '2.5 per hour'."""
+    name = next((name for name, unit in reversed(UNITS.items()) if rate * unit >= 0.995), "year")
+    return f"{rate * UNITS[name]:.3g} per {name}"

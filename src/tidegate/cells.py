@@ -1,7 +1,8 @@
 """RNN, LSTM and GRU, one step each: the equations and PyTorch's weight layout, in NumPy. This file is the truth.
 
-Each step takes `x` (..., I), the state `h` (parts, ..., H), and four weights: `w_x` (G*H, I), `w_h` (G*H, H), `b_x` and `b_h` (G*H,).
-It returns the next state. parts is 1, or 2 for the LSTM, whose second part is the cell's memory. Gates are stacked in PyTorch's order.
+Each step takes `x` (..., I), the state `h` (parts, ..., H), and four weights: `w_x` (G*H, I), `w_h` (G*H, H), `b_x`
+and `b_h` (G*H,). It returns the next state. parts is 1, or 2 for the LSTM, whose second part is the cell's memory.
+Gates are stacked in PyTorch's order.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ def linear(x: Array, w: Array, b: Array) -> Array:
     >>> linear(np.ones((2, 3)), np.ones((1, 3)), np.zeros(1)).tolist()
     [[3.0], [3.0]]
 
-    One large product would sum in another order for other numbers of rows, so every row is its own (vector times matrix) product.
+    One large product would sum in another order for other numbers of rows, so every row is its own (vector times
+    matrix) product.
     """
-    return np.matmul(np.ascontiguousarray(x)[..., None, :], w.swapaxes(-1, -2))[..., 0, :] + b
+    y: Array = np.matmul(np.ascontiguousarray(x)[..., None, :], w.swapaxes(-1, -2))[..., 0, :] + b
+    return y
 
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), through tanh, which cannot overflow."""
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+    y: Array = 0.5 * np.tanh(0.5 * x) + 0.5
+    return y
 
 
 def rnn_tanh(x: Array, h: Array, weights: Weights) -> Array:
@@ -46,7 +50,7 @@ def rnn_relu(x: Array, h: Array, weights: Weights) -> Array:
 
 
 def gru(x: Array, h: Array, weights: Weights) -> Array:
-    """Gated recurrent unit (Cho et al. 2014); the candidate is gated after the matrix product, as in cuDNN and PyTorch."""
+    """Gated recurrent unit (Cho et al. 2014); the candidate is gated after the product, as in cuDNN and PyTorch."""
     w_x, w_h, b_x, b_h = weights
     reset_x, update_x, new_x = np.split(linear(x, w_x, b_x), 3, axis=-1)
     reset_h, update_h, new_h = np.split(linear(h, w_h, b_h), 3, axis=-1)
@@ -65,4 +69,9 @@ def lstm(x: Array, h: Array, weights: Weights) -> Array:
     return np.stack([sigmoid(show) * np.tanh(memory), memory])
 
 
-STEPS: dict[str, Callable[[Array, Array, Weights], Array]] = {"rnn_tanh": rnn_tanh, "rnn_relu": rnn_relu, "lstm": lstm, "gru": gru}
+STEPS: dict[str, Callable[[Array, Array, Weights], Array]] = {
+    "rnn_tanh": rnn_tanh,
+    "rnn_relu": rnn_relu,
+    "lstm": lstm,
+    "gru": gru,
+}

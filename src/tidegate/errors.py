@@ -1,11 +1,11 @@
 """Every refusal Tidegate makes: what it saw, what it wanted, what to do.
 
-    TidegateError
-    ├── DataError          the data cannot be used as it is (also a ValueError)
-    ├── SettingError       an argument or setting cannot be used (also a ValueError)
-    ├── ModelFileError     a model, state or checkpoint file is refused (also a ValueError)
-    ├── NotFittedError     a task is used before `fit` (also a ValueError)
-    └── MissingExtraError  an optional package is not installed (also an ImportError)
+TidegateError
+├── DataError          the data cannot be used as it is (also a ValueError)
+├── SettingError       an argument or setting cannot be used (also a ValueError)
+├── ModelFileError     a model, state or checkpoint file is refused (also a ValueError)
+├── NotFittedError     a task is used before `fit` (also a ValueError)
+└── MissingExtraError  an optional package is not installed (also an ImportError)
 """
 
 from __future__ import annotations

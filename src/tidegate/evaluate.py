@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 OURS = "network"
-FAULTS: tuple[tuple[Any, float, int], ...] = (("spike", 6.0, 3), ("level", 2.0, 60), ("drift", 3.0, 120), ("unlinked", 1.0, 120))
+FAULTS: tuple[tuple[Any, float, int], ...] = (
+    ("spike", 6.0, 3),
+    ("level", 2.0, 60),
+    ("drift", 3.0, 120),
+    ("unlinked", 1.0, 120),
+)
 SMALLER = frozenset({"false alarms/day", "false alarm %", "missed %", "delay s", "false alarms"})
 
 
@@ -73,11 +78,14 @@ def detector(
     series = verbs.matched(det, data)
     found = det.apply(series)
     truth = _truth(series, labels, events)
-    scores = {OURS: (found.score, found.alarm, _spans(found.alarms))} | _rivals(det, series)
-    rows = [Row(name, _figures(truth, series, *got, window, grace), name != OURS) for name, got in scores.items()]
+    judged = {OURS: Judged(found.score, found.alarm, _spans(found.alarms))} | _rivals(det, series)
+    rows = [
+        Row(name, _figures(truth, series, it, window, round(grace * SECOND)), name != OURS)
+        for name, it in judged.items()
+    ]
     if truth is None:
         asked = rate(det.alarming.budget) * 86400
-        said = f"{len(found.alarms)} alarm(s); nothing is known to be abnormal here, so all that can be said is how often each rule alarms"
+        said = f"{len(found.alarms)} alarm(s); without known events all that can be said is how often each rule alarms"
         return Evaluation(rows, f"no labels; budget {asked:.3g} a day", said, False), found
     spans = [(int(series.times[a]), int(series.times[b - 1])) for a, b in metrics.events(truth)]
     verdict, lost = judge(rows)
@@ -85,19 +93,24 @@ def detector(
 
 
 def planted(det: AnomalyDetector, normal: Series, seed: int = 0) -> Evaluation:
-    """How well planted faults are found in rows that are known to be normal: what can be measured where there are no labels.
+    """How well planted faults are found in normal rows: what can be measured where there are no labels.
 
-    Every channel in turn gets a spike, a level shift, a drift or readings of another time, one fault after another through the rows.
+    Every channel in turn gets a spike, a level shift, a drift or readings of another time, one fault after another
+    through the rows.
     """
     broken, rng = normal, np.random.default_rng(seed)
     room = max(240, len(normal) // 24)
     for i, first in enumerate(range(room // 2, len(normal) - 130, room)):
         kind, size, length = FAULTS[i % len(FAULTS)]
-        broken = synth.plant(broken, kind, first, length, size=size, channels=(str(rng.choice(normal.channels)),), seed=i)
+        broken = synth.plant(
+            broken, kind, first, length, size=size, channels=(str(rng.choice(normal.channels)),), seed=i
+        )
     if broken.labels is None:
         raise DataError(f"{len(normal)} rows are too few to plant faults in", wanted="at least 260")
     evaluation, _ = detector(det, broken)
-    return msgspec.structs.replace(evaluation, what=f"{len(evaluation.events)} faults planted in {len(normal):,} held-out normal rows")
+    return msgspec.structs.replace(
+        evaluation, what=f"{len(evaluation.events)} faults planted in {len(normal):,} held-out normal rows"
+    )
 
 
 def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
@@ -113,22 +126,37 @@ def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
     best, name = max(rivals)
     figures = f"({by} {{}} against {{}})"
     if best > ours + 0.005:
-        return f"{name} does better than the network here {figures.format(f'{best:.3f}', f'{ours:.3f}')}: use it, or give more history", True
+        return (
+            f"{name} does better than the network here {figures.format(f'{best:.3f}', f'{ours:.3f}')}: use it, or give more history",
+            True,
+        )
     if best > ours - 0.005:
         return f"the network and {name} do equally well here {figures.format(f'{ours:.3f}', f'{best:.3f}')}", False
-    return f"the network is ahead of every baseline; the next is {name} {figures.format(f'{ours:.3f}', f'{best:.3f}')}", False
+    return (
+        f"the network is ahead of every baseline; the next is {name} {figures.format(f'{ours:.3f}', f'{best:.3f}')}",
+        False,
+    )
 
 
 def _truth(series: Series, labels: Any, events: Iterable[tuple[Any, Any]]) -> NDArray[np.bool_] | None:
     spans = [(instant(a), instant(b)) for a, b in events]
     if spans:
-        return np.any([(series.times >= a) & (series.times <= b) for a, b in spans], axis=0)
+        inside: NDArray[np.bool_] = np.any([(series.times >= a) & (series.times <= b) for a, b in spans], axis=0)
+        return inside
     labels = series.labels if labels is None else labels
     return None if labels is None else np.asarray(labels).astype(float) > 0
 
 
-def _rivals(det: AnomalyDetector, series: Series) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+class Judged(msgspec.Struct, frozen=True, eq=False):
+    """What one method said of T rows: scores, alarms row by row, alarms as closed intervals of time (n, 2)."""
+
+    score: Floats
+    alarm: NDArray[np.bool_]
+    spans: NDArray[np.int64]
+
+
+def _rivals(det: AnomalyDetector, series: Series) -> dict[str, Judged]:
+    found: dict[str, Judged] = {}
     starts = series.starts(det.alarming.gap * det.interval_)
     for name, rival in det.rivals_.items():
         scores = rivals.score(name, rival.learned, series.values, starts)
@@ -136,7 +164,7 @@ def _rivals(det: AnomalyDetector, series: Series) -> dict[str, Any]:
         p = rival.calibration.p_value(scores)
         shown, intervals, _ = calibrate.alarms(scores, p, limit.value, merge=det.alarming.merge, starts=starts[1:])
         spans = [(int(series.times[i.first_row]), int(series.times[i.last_row])) for i in intervals]
-        found[name] = (scores, shown, np.array(spans, dtype=np.int64).reshape(-1, 2))
+        found[name] = Judged(scores, shown, np.array(spans, dtype=np.int64).reshape(-1, 2))
     return found
 
 
@@ -145,17 +173,16 @@ def _spans(alarms: list[Any]) -> NDArray[np.int64]:
 
 
 def _figures(
-    truth: NDArray[np.bool_] | None, series: Series, score: Floats, alarm: Any, spans: NDArray[np.int64], window: int, grace: float
+    truth: NDArray[np.bool_] | None, series: Series, judged: Judged, window: int, late: int
 ) -> dict[str, float]:
     """One method's line of the table."""
     step = round(series.interval * SECOND)
     days = len(series) * series.interval / 86400
-    spans = spans + np.array([0, step])  # half-open
+    spans, score, alarm = judged.spans + np.array([0, step]), judged.score, judged.alarm  # half-open
     if truth is None:
         return {"alarms": float(len(spans)), "alarms/day": len(spans) / days}
     rows = metrics.events(truth)
     known = np.stack([series.times[rows[:, 0]], series.times[rows[:, 1] - 1] + step], axis=1) if len(rows) else rows
-    late = grace * SECOND
     return {
         "AUROC": metrics.auroc(truth, score),
         "AP": metrics.average_precision(truth, score),
@@ -173,18 +200,26 @@ def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = N
     """Everything that the HTML report says about one `apply`, as plain values."""
     from . import report as pages
 
-    model = [("task", "anomaly detection"), ("method", f"{det.method}, {det.form}"), ("cell", det.model_.heads.net.cell)]
+    model = [
+        ("task", "anomaly detection"),
+        ("method", f"{det.method}, {det.form}"),
+        ("cell", det.model_.heads.net.cell),
+    ]
     net = det.model_.heads.net
     count = sum(w.size for w in det.model_.weights.values())
     model += [("network", f"{net.layers} layer(s) of {net.hidden} units, {count:,} parameters"), *det.learned_.items()]
-    model += [("training", f"{len(det.history_)} epochs, {sum(e.seconds for e in det.history_):.1f} s on {det.device_}")]
+    model += [
+        ("training", f"{len(det.history_)} epochs, {sum(e.seconds for e in det.history_):.1f} s on {det.device_}")
+    ]
     model += [("tidegate", __version__)]
     shares = found.by_channel
     listed = [_blamed(pages, alarm, found, shares) for alarm in found.alarms]
     table = pages.Table()
     if evaluation is not None:
         rows = [pages.Row(name=r.name, metrics=r.metrics, baseline=r.baseline) for r in evaluation.rows]
-        table = pages.Table(rows=rows, verdict=evaluation.verdict, baseline_wins=evaluation.baseline_wins, smaller_is_better=SMALLER)
+        table = pages.Table(
+            rows=rows, verdict=evaluation.verdict, baseline_wins=evaluation.baseline_wins, smaller_is_better=SMALLER
+        )
     limit = found.threshold
     checks = [pages.Kept(asked=a, observed=b, low=c, high=d) for a, b, c, d in det.checks_]
     return pages.Report(
@@ -223,5 +258,9 @@ def _parts(pages: Any, det: AnomalyDetector) -> list[Any]:
 
 def sentence(alarm: Any, clock: bool) -> str:
     """One alarm in one line, as the command line prints it."""
-    when = f"{time_text(alarm.start)} to {time_text(alarm.end)}" if clock else f"rows {alarm.first_row:,} to {alarm.last_row:,}"
+    when = (
+        f"{time_text(alarm.start)} to {time_text(alarm.end)}"
+        if clock
+        else f"rows {alarm.first_row:,} to {alarm.last_row:,}"
+    )
     return f"{when}  p={alarm.p_value:.1e}  {', '.join(alarm.channels)}{'  (still open)' if alarm.open else ''}"

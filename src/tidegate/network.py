@@ -1,6 +1,7 @@
-"""A recurrent stack and its heads: written once, in the primitives of `kernels/`, for torch (training) and NumPy (running).
+"""A recurrent stack and its heads: written once, in the primitives of `kernels/`, for torch and for NumPy.
 
-Parameters are a plain dict of arrays. The stack's names are `torch.nn`'s (`weight_ih_l0`, ...), so they load there as they are.
+Parameters are a plain dict of arrays. The stack's names are `torch.nn`'s (`weight_ih_l0`, ...), so they load there as
+they are.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def _first(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArr
     if len(shape) == 1:
         return np.zeros(shape)
     if "weight_hh" not in name:
-        return rng.uniform(-1, 1, shape) / np.sqrt(shape[1])
+        uniform: NDArray[np.float64] = rng.uniform(-1, 1, shape) / np.sqrt(shape[1])
+        return uniform
     squares = rng.standard_normal((shape[0] // shape[1], shape[1], shape[1]))
     return np.concatenate([np.linalg.qr(square)[0] for square in squares])
 

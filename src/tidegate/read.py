@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from .errors import DataError
-from .layout import Asked, Layout, blank, masked
+from .layout import Asked, Layout, masked
 from .series import Duplicates, Series, check
 
 Time = str | Sequence[str] | Literal[False] | None
@@ -123,9 +123,12 @@ def as_series(data: Any, *, interval: float | str | None = None, channels: Seque
 
 def _one(source: Any, query: str | None, asked: Asked) -> Series:
     """One source as one Series."""
+    if isinstance(source, np.ndarray) and not asked.missing:
+        return check(source, None, asked.channels, interval=asked.interval)
+    from . import columns, sources, tables, times
+
     if isinstance(source, np.ndarray):
-        return check(blank(source, asked.missing), None, asked.channels, interval=asked.interval)
-    from . import sources, tables, times
+        return _one(columns.blank(source, asked.missing), query, msgspec.structs.replace(asked, missing=()))
 
     table, notes = sources.table(source, query, asked), list[str]()
     names = tables.long(table, asked)

@@ -74,7 +74,8 @@ def _psutil() -> ModuleType:
         import psutil
     except ImportError:
         raise MissingExtraError.of("psutil", "record") from None
-    return psutil
+    module: ModuleType = psutil
+    return module
 
 
 def _gauges(psutil: ModuleType) -> Reading:

@@ -1,8 +1,9 @@
 """One self-contained HTML file that says what was unusual, who is to blame, and how far to believe it.
 
 `html(report)` is the file as text and `write(path, report)` puts it on disk. A `Report` holds plain arrays and
-numbers, so a report does not depend on the task that made it. The page (`report.html.j2`, with `report.js`) needs nothing
-but itself: plotly's JavaScript is copied in from the installed package, and its content policy forbids any request.
+numbers, so a report does not depend on the task that made it. The page (`report.html.j2`, with `report.js`) needs
+nothing but itself: plotly's JavaScript is copied in from the installed package, and its content policy forbids any
+request.
 
 The data travels in full up to `CELLS` readings, so zooming in shows every row: readings as float32 about their
 median, expectations and bands as 16-bit steps of their own range, all deflated. The page draws at most a few points
@@ -54,7 +55,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """What the model is and what it came from: `facts` are (name, value) pairs, `history` (epoch, train, valid loss)."""
+    """What the model is and what it came from: `facts` (name, value), `history` (epoch, train, valid loss)."""
 
     facts: Sequence[tuple[str, str]] = ()
     split: Sequence[Part] = ()
@@ -166,7 +167,6 @@ def html(report: Report) -> str:
     """The report as one HTML text; needs the extra `report` (plotly, jinja2)."""
     try:
         from jinja2 import Environment, StrictUndefined
-        from markupsafe import Markup
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise MissingExtraError.of((error.name or "plotly").partition(".")[0], "report") from None
@@ -182,9 +182,9 @@ def html(report: Report) -> str:
         blame=blame_table(report, order),
         time=lambda ns: moment(ns, report.seen.clock).removesuffix(" UTC"),
         thinned=_limit(report.seen) < len(report.seen.times),
-        data=Markup(data),
-        plotly=Markup(get_plotlyjs()),
-        script=Markup(_asset("report.js")),
+        data=data,
+        plotly=get_plotlyjs(),
+        script=_asset("report.js"),
     )
 
 
@@ -212,7 +212,8 @@ def _surest(report: Report) -> str:
     when = moment(alarm.start, report.seen.clock)
     which = "It" if len(report.alarms) == 1 else "The surest"
     blame = f" The blame falls on {listed(blamed)}." if blamed else ""
-    return f"{which} began {when}, lasted {span((alarm.end - alarm.start) / 1e9)} and has p\u00a0=\u00a0{chance(alarm.p_value)}.{blame}"
+    lasted = span((alarm.end - alarm.start) / 1e9)
+    return f"{which} began {when}, lasted {lasted} and has p\u00a0=\u00a0{chance(alarm.p_value)}.{blame}"
 
 
 def _budget(budget: Budget, lasted: float) -> str:
@@ -308,7 +309,7 @@ def blame_order(report: Report) -> list[int]:
 
 def _total_blame(report: Report) -> Floats:
     known = [np.nan_to_num(np.asarray(alarm.share, float)) for alarm in report.alarms if len(alarm.share)]
-    return np.sum([np.zeros(len(report.seen.channels)), *known], axis=0)
+    return sum(known, np.zeros(len(report.seen.channels)))
 
 
 def _blamed(alarm: Alarm, order: Sequence[int]) -> list[int]:
@@ -337,8 +338,8 @@ def _shares(alarm: Alarm, order: Sequence[int]) -> list[float]:
 def best(table: Table) -> dict[str, float]:
     """The best figure of each column of the comparison, to be set in bold.
 
-    >>> rows = [Row(name="ours", metrics={"AUROC": 0.9, "MAE": 2.0}), Row(name="level", metrics={"AUROC": 0.8, "MAE": 1.0})]
-    >>> best(Table(rows=rows, smaller_is_better=frozenset({"MAE"})))
+    >>> ours, level = Row(name="ours", metrics={"AUROC": 0.9, "MAE": 2}), Row(name="level", metrics={"MAE": 1.0})
+    >>> best(Table(rows=[ours, level], smaller_is_better=frozenset({"MAE"})))
     {'AUROC': 0.9, 'MAE': 1.0}
     """
     columns: dict[str, list[float]] = {}
@@ -353,9 +354,9 @@ def best(table: Table) -> dict[str, float]:
 
 
 def downsample(times: NDArray[Any], values: NDArray[Any], points: int) -> NDArray[np.int64]:
-    """Row numbers, at most `points`, that draw the same line as all rows: each time bucket's first, last, least, greatest.
+    """Row numbers, at most `points`, that draw the line of all rows: each time bucket's first, last, least, greatest.
 
-    A missing stretch as long as a bucket keeps one missing row, so that it stays a gap.
+    A missing stretch as long as a bucket keeps one missing row, so that it stays a gap. times, values (T,), points >= 6.
 
     >>> downsample(np.arange(1000), np.where(np.arange(1000) == 457, 9.0, 0.0), 30).tolist()
     [0, 199, 200, 399, 400, 457, 599, 600, 799, 800, 999]
@@ -415,7 +416,8 @@ def _track(times: Floats, columns: list[tuple[str, Floats | None, str]], limit: 
     there = [(name, column, kind) for name, column, kind in columns if column is not None]
     if len(times) <= limit:
         return {name: _block(column, kind) for name, column, kind in there}
-    rows = np.unique(np.concatenate([downsample(times, column, limit // 2) for _, column, _ in there[:2]]))
+    lines = [column for _, column, _ in there[:2]]
+    rows = np.unique(np.concatenate([downsample(times, column, limit // len(lines)) for column in lines]))
     return {"rows": _block(rows, "u32")} | {name: _block(column[rows], kind) for name, column, kind in there}
 
 
@@ -426,11 +428,12 @@ def _blame(seen: Seen, alarms: Sequence[Alarm], order: Sequence[int]) -> Block |
     inside = [np.arange(*np.searchsorted(seen.times, (a.start, a.end + 1))) for a in alarms]
     rows = np.unique(np.concatenate(inside))
     rows = rows[:: len(rows) // 20_000 + 1]
-    return {"sensors": len(order), "rows": _block(rows, "u32"), "share": _block(seen.by_channel[np.ix_(rows, order)].ravel(), "u8")}
+    share = seen.by_channel[rows][:, list(order)].ravel()
+    return {"sensors": len(order), "rows": _block(rows, "u32"), "share": _block(share, "u8")}
 
 
 def _block(values: NDArray[Any], kind: str) -> Block:
-    """An array as base64 of deflated bytes: `offset + number` for floats, `offset + step * (code - 1)`, 0 missing, else."""
+    """An array as base64 of deflated bytes: floats less `offset`; u8, u16 steps from `offset`, 1 on, 0 for missing."""
     finite = values[np.isfinite(values)]
     offset, step = 0.0, 1.0
     if kind in ("u8", "u16") and len(finite):
@@ -471,7 +474,7 @@ def _check(report: Report) -> None:
     """Refuses arrays that do not belong together: they would be drawn beside each other, wrongly."""
     seen = report.seen
     rows, wide = (len(seen.times),), (len(seen.times), len(seen.channels))
-    wanted = {name: wide for name in ("values", "expected", "low", "high", "by_channel")}
+    wanted = dict.fromkeys(("values", "expected", "low", "high", "by_channel"), wide)
     for name, shape in (wanted | {"score": rows, "score_fast": rows}).items():
         array = getattr(seen, name)
         if array is not None and array.shape != shape:

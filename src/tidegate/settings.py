@@ -45,12 +45,14 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learning_rate: Above = 5e-3
     weight_decay: Annotated[float, msgspec.Meta(ge=0.0)] = 0.01
     clip: Above = 1.0  # largest norm of a gradient
-    noise: Annotated[float, msgspec.Meta(ge=0.0)] = 0.3  # standard deviation added to scaled inputs, so that copying the last value does not pay
+    noise: Annotated[float, msgspec.Meta(ge=0.0)] = (
+        0.3  # standard deviation added to scaled inputs, so that copying the last value does not pay
+    )
     patience: Positive = 8  # epochs without a better validation loss before training stops
 
 
 class Alarming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How scores become alarms: after how many quiet rows one closes, and how many missing rows end what is remembered."""
+    """How scores become alarms: after how many quiet rows one closes, and how many missing rows end memory."""
 
     budget: str = "1/week"
     merge: Positive = 30
@@ -63,8 +65,27 @@ SIZES: dict[str, tuple[Network, Training]] = {
     "large": (Network(hidden=128, layers=2, dropout=0.2), Training(epochs=80, batch=64, learning_rate=2e-3)),
 }
 
-UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "week": 604800.0, "month": 2629746.0, "year": 31556952.0}
-WORDS = {"sec": "s", "second": "s", "m": "min", "minute": "min", "hour": "h", "hr": "h", "day": "d", "w": "week", "y": "year"}
+UNITS = {
+    "ms": 1e-3,
+    "s": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "week": 604800.0,
+    "month": 2629746.0,
+    "year": 31556952.0,
+}
+WORDS = {
+    "sec": "s",
+    "second": "s",
+    "m": "min",
+    "minute": "min",
+    "hour": "h",
+    "hr": "h",
+    "day": "d",
+    "w": "week",
+    "y": "year",
+}
 
 
 def seconds(text: str | float) -> float:
@@ -80,7 +101,11 @@ def seconds(text: str | float) -> float:
     plain = word if word in UNITS or word in WORDS else word.removesuffix("s")
     unit = UNITS.get(WORDS.get(plain, plain))
     if found is None or unit is None:
-        raise SettingError(f"{text!r} is not a span of time", wanted=f"a number and one of {', '.join(UNITS)}", do="write for example 5min")
+        raise SettingError(
+            f"{text!r} is not a span of time",
+            wanted=f"a number and one of {', '.join(UNITS)}",
+            do="write for example 5min",
+        )
     return _above_zero(float(found[1] or 1) * unit, text)
 
 
@@ -90,11 +115,15 @@ def rate(text: str) -> float:
     >>> rate("1/week") == 1 / 604800, rate("3 per day") == 3 / 86400
     (True, True)
     """
-    count, per, span = text.replace(" per ", "/").partition("/")
+    count, _, span = text.replace(" per ", "/").partition("/")
     try:
         return _above_zero(float(count), text) / seconds(span)
     except ValueError:
-        raise SettingError(f"{text!r} is not a budget of alarms", wanted="a count and a span of time", do="write for example 1/week or 3 per day") from None
+        raise SettingError(
+            f"{text!r} is not a budget of alarms",
+            wanted="a count and a span of time",
+            do="write for example 1/week or 3 per day",
+        ) from None
 
 
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
@@ -104,7 +133,9 @@ def one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
     'gru'
     """
     if value not in allowed:
-        raise SettingError(f"{name} is {value!r}", wanted=f"one of {', '.join(allowed)}", do=f"for example {name}={allowed[0]!r}")
+        raise SettingError(
+            f"{name} is {value!r}", wanted=f"one of {', '.join(allowed)}", do=f"for example {name}={allowed[0]!r}"
+        )
     return str(value)
 
 

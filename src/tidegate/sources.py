@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import narwhals as nw
 import polars as pl
 
+from .columns import MISSING, is_number
 from .errors import DataError, MissingExtraError, SettingError
-from .layout import MISSING, Asked, is_number, masked
+from .layout import Asked, masked
 from .tables import SENSOR_NAMES
 from .times import TIME_NAME
 

@@ -1,8 +1,9 @@
 """From residuals to how unusual a row is: signed averages over several spans, measured against normal ones.
 
-A residual that keeps its sign for a while is a change of behaviour; one that flips is noise. So residuals are averaged with their
-sign (exponentially, over spans of rows) *before* they are squared. Each average is divided by its own size on held-out normal
-rows, and a row's score is the root mean square over answers, spans and channels. Causal, constant work a row.
+A residual that keeps its sign for a while is a change of behaviour; one that flips is noise. So residuals are
+averaged with their sign (exponentially, over spans of rows) *before* they are squared. Each average is divided by its
+own size on held-out normal rows, and a row's score is the root mean square over answers, spans and channels. Causal,
+constant work a row.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 SPANS = (1, 8, 30, 60)
 FLOOR = 0.1  # smallest size of a normal residual, in spreads of its channel: a constant sensor must not become infinitely touchy
-CLIP = 8.0  # one reading counts at most so many normal residuals, or a single spike would fill the long averages for hours
+CLIP = (
+    8.0  # one reading counts at most so many normal residuals, or a single spike would fill the long averages for hours
+)
 
 
 class Normal(msgspec.Struct, frozen=True, eq=False):

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .columns import CLOCK, blank, first, known, numbers
 from .errors import DataError
-from .layout import CLOCK, MISSING, Asked, blank, first, known, refuse_row
+from .layout import Asked
 from .series import Series, check, time_text
 from .times import clocked
 
@@ -53,7 +54,7 @@ def wide(frame: pl.DataFrame, names: tuple[str, str] | None, asked: Asked) -> pl
             f"{len(frame) - len(once):,} readings repeat a time, the first of {row[sensor]} at {time_text(row[CLOCK])}"
         )
         raise DataError(saw, wanted="each time once", do='duplicates="last" keeps the last', where=asked.name)
-    readings = _numbers(once[value], asked)
+    readings = numbers(once[value], asked)
     if readings is None:
         raise DataError(f"text in the column of readings, {value}", wanted="numbers", where=asked.name)
     return once.with_columns(readings.alias(value)).pivot(on=sensor, index=CLOCK, values=value).sort(CLOCK)
@@ -74,11 +75,11 @@ def parted(frame: pl.DataFrame, id: str | None, asked: Asked) -> tuple[dict[str,
 def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
     """The table's columns of numbers as one checked Series."""
     names = list(asked.channels) if asked.channels is not None else _channels(frame, asked, notes)
-    columns = {name: _numbers(frame[name], asked) for name in known(names, frame, asked)}
+    columns = {name: numbers(frame[name], asked) for name in known(names, frame, asked)}
     texts = [name for name, column in columns.items() if column is None]
-    numbers = [column for column in columns.values() if column is not None]
-    if texts or not numbers:
-        only = ", ".join(repr(column.name) for column in numbers)
+    found = [column for column in columns.values() if column is not None]
+    if texts or not found:
+        only = ", ".join(repr(column.name) for column in found)
         raise DataError(
             f"columns that are not numbers: {', '.join(texts)}" if texts else "no column of numbers",
             wanted="sensors as numbers" + (f"; these are: {only}" if only else ""),
@@ -86,9 +87,9 @@ def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
             where=asked.name,
         )
     return check(
-        blank(pl.DataFrame(numbers).to_numpy(), asked.missing),
+        blank(pl.DataFrame(found).to_numpy(), asked.missing),
         frame[CLOCK].to_numpy() if CLOCK in frame.columns else None,
-        [column.name for column in numbers],
+        [column.name for column in found],
         interval=asked.interval,
         labels=_labels(frame, asked),
         name=asked.name,
@@ -119,26 +120,8 @@ def _labels(frame: pl.DataFrame, asked: Asked) -> NDArray[Any] | None:
     if asked.labels is None:
         return None
     column = frame[known([asked.labels], frame, asked)[0]]
-    numbers = _numbers(column, asked)
-    if numbers is None:
+    found = numbers(column, asked)
+    if found is None:
         return np.array(column.cast(pl.String).fill_null("").to_list())
-    labels = numbers.to_numpy().copy()
+    labels = found.to_numpy().copy()
     return labels.astype(np.int64) if (labels == np.rint(labels)).all() else labels
-
-
-def _numbers(column: pl.Series, asked: Asked) -> pl.Series | None:
-    """The column as float64, true and false as 1 and 0; None if it is text. Raises DataError naming a stray text."""
-    if column.dtype.is_numeric() or column.dtype == pl.Boolean or column.dtype == pl.Null:
-        return column.cast(pl.Float64)
-    if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == pl.Binary:
-        return None
-    text = column.cast(pl.String).str.strip_chars()
-    text = text.set(text.is_in([*MISSING, *(str(spelling) for spelling in asked.missing)]), None)
-    truth = text.str.to_lowercase().replace_strict({"true": 1.0, "false": 0.0}, default=None, return_dtype=pl.Float64)
-    numbers = truth if truth.null_count() == text.null_count() else text.cast(pl.Float64, strict=False)
-    bad = numbers.is_null() & text.is_not_null()
-    if 2 * bad.sum() > text.count():
-        return None
-    wanted = "a number, or nothing where a reading is missing"
-    refuse_row(text, bad, "{!r} in a column of numbers", wanted, f"{asked.name}, column {column.name}")
-    return numbers

@@ -8,8 +8,9 @@ import re
 import numpy as np
 import polars as pl
 
+from .columns import CLOCK, known, refuse_row
 from .errors import DataError, SettingError
-from .layout import CLOCK, Asked, known, refuse_row
+from .layout import Asked
 from .series import Times, time_text
 
 TIME_NAME = re.compile(r"\W*(date|time|timestamp|datetime|ds|ts|utc|epoch)(?![a-z])", re.IGNORECASE)

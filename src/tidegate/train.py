@@ -1,7 +1,8 @@
 """The fit loop: one generator that yields a record an epoch, keeps the best weights, and can go on after `kill -9`.
 
-Every epoch draws from random numbers that only the seed and the epoch's number decide, so a checkpoint at an epoch's end needs no
-generator in it: a run that was killed and resumed has the same bits as one that was not (same machine and torch; one thread).
+Every epoch draws from random numbers that only the seed and the epoch's number decide, so a checkpoint at an epoch's
+end needs no generator in it: a run that was killed and resumed has the same bits as one that was not (same machine
+and torch; one thread).
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Epoch(msgspec.Struct, frozen=True):
 class Problem:
     """What is to be learned: first weights, the rows where windows start, and the loss of a batch of windows.
 
-    `loss(params, rows, noise)` gets the window starts (batch,) and a torch generator while training, None while validating.
+    `loss(params, rows, noise)` gets the window starts (batch,) and a torch generator while training, None while
+    validating.
     """
 
     weights: Weights
@@ -93,11 +95,13 @@ def learning_rate(settings: Training, step: int) -> float:
     return settings.learning_rate * max(1e-4, 0.5 * (1 + math.cos(math.pi * (step - rise) / (total - rise))))
 
 
-def fit(problem: Problem, settings: Training, run: Fit, *, seed: int, checkpoint: Path | None = None, resume: bool = False) -> Iterator[Epoch]:
+def fit(
+    problem: Problem, settings: Training, run: Fit, *, seed: int, checkpoint: Path | None = None, resume: bool = False
+) -> Iterator[Epoch]:
     """Train, yielding one record an epoch; `run` holds the best weights and the history at any moment.
 
-    Ctrl-C ends training and keeps the best so far. With `checkpoint`, the whole state is written there after each epoch;
-    `resume=True` goes on from it and refuses one of another run.
+    Ctrl-C ends training and keeps the best so far. With `checkpoint`, the whole state is written there after each
+    epoch; `resume=True` goes on from it and refuses one of another run.
     """
     torch = torch_or_error()
     params = {name: torch.tensor(w, device=run.device, requires_grad=True) for name, w in problem.weights.items()}
@@ -106,7 +110,9 @@ def fit(problem: Problem, settings: Training, run: Fit, *, seed: int, checkpoint
     if resume and checkpoint is not None and checkpoint.exists():
         _restore(checkpoint, identity, params, adam, run)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # layers this small lose more by meeting than they win by sharing; and bits then never depend on it
+    torch.set_num_threads(
+        1
+    )  # layers this small lose more by meeting than they win by sharing; and bits then never depend on it
     try:
         while len(run.history) < settings.epochs and not run.stopped:
             run.history.append(_epoch(problem, settings, params, adam, run, seed))
@@ -141,7 +147,7 @@ def _epoch(problem: Problem, settings: Training, params: dict[str, Tensor], adam
 def _update(loss: Tensor, params: dict[str, Tensor], adam: Any, rate: float, clip: float) -> float:
     torch = torch_or_error()
     adam.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(params.values(), clip)
     for group in adam.param_groups:
         group["lr"] = rate
@@ -156,7 +162,9 @@ def _validate(problem: Problem, params: dict[str, Tensor], batch: int) -> float:
     rows = problem.valid_rows
     with torch_or_error().no_grad():
         parts = [rows[i : i + batch] for i in range(0, len(rows), batch)]
-        return float(np.average([float(problem.loss(params, part, None)) for part in parts], weights=[len(p) for p in parts]))
+        return float(
+            np.average([float(problem.loss(params, part, None)) for part in parts], weights=[len(p) for p in parts])
+        )
 
 
 def _enough(history: list[Epoch], patience: int) -> str:
@@ -178,7 +186,10 @@ def _store(path: Path, identity: dict[str, Any], params: dict[str, Tensor], adam
     for name, p in params.items():
         moments = adam.state[p]
         arrays |= {f"now/{name}": p.detach().cpu().numpy(), f"best/{name}": run.weights[name]}
-        arrays |= {f"mean/{name}": moments["exp_avg"].cpu().numpy(), f"square/{name}": moments["exp_avg_sq"].cpu().numpy()}
+        arrays |= {
+            f"mean/{name}": moments["exp_avg"].cpu().numpy(),
+            f"square/{name}": moments["exp_avg_sq"].cpu().numpy(),
+        }
         steps = int(moments["step"])
     spec = {"identity": identity, "history": msgspec.to_builtins(run.history), "stopped": run.stopped, "steps": steps}
     save.write(path, "checkpoint", spec, arrays)
@@ -195,7 +206,9 @@ def _restore(path: Path, identity: dict[str, Any], params: dict[str, Tensor], ad
                 do="start afresh without --resume, or give what that run was given",
             )
     kinds = ("now", "best", "mean", "square")
-    arrays = file.arrays({f"{kind}/{name}": (tuple(p.shape), "float32") for kind in kinds for name, p in params.items()})
+    arrays = file.arrays(
+        {f"{kind}/{name}": (tuple(p.shape), "float32") for kind in kinds for name, p in params.items()}
+    )
     run.history = msgspec.convert(file.spec["history"], list[Epoch])
     run.stopped = file.spec["stopped"]
     run.weights = {name: arrays[f"best/{name}"].copy() for name in params}

@@ -19,5 +19,7 @@ def load(path: str | Path) -> AnomalyDetector:
     file = save.open_file(path, "model")
     task = file.spec.get("task")
     if task not in TASKS:
-        raise ModelFileError(f"a model for {task!r}", wanted=f"one of {', '.join(TASKS)}", where=str(path), do="update tidegate")
+        raise ModelFileError(
+            f"a model for {task!r}", wanted=f"one of {', '.join(TASKS)}", where=str(path), do="update tidegate"
+        )
     return TASKS[task].from_file(file)

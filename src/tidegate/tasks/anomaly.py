@@ -21,6 +21,7 @@ from .. import calibrate, metrics, save, train
 from ..calibrate import AlarmState, Calibration, Threshold
 from ..errors import DataError
 from ..read import as_series
+from ..save import File
 from ..scale import Scale
 from ..series import SECOND, Series, instant, span_text, time_text
 from ..settings import SIZES, Alarming, Network, Size, Training, Window, one_of, rate
@@ -48,8 +49,8 @@ class AnomalyDetector:
     false_alarms  how many false alarms normal operation may give: "1/week"; or Alarming(...) for the finer points
     device        where training runs: "auto" takes a GPU if torch sees one. Running needs neither.
 
-    After `fit`: `channels_`, `interval_`, `model_`, `calibration_`, `history_` (a record an epoch), `split_` (rows used for what),
-    `learned_` (facts in words), `notes_` (what was noticed), `device_`.
+    After `fit`: `channels_`, `interval_`, `model_`, `calibration_`, `history_` (a record an epoch), `split_` (rows
+    used for what), `learned_` (facts in words), `notes_` (what was noticed), `device_`.
     """
 
     def __init__(
@@ -103,19 +104,29 @@ class AnomalyDetector:
         heads, training = self._heads(len(series.channels)), self.training or SIZES[self.size][1]
         run = Fit({}, device=train.device(self.device))
         problem = learning.problem(past, z, heads, training, self.seed, run.device)
-        for epoch in train.fit(problem, training, run, seed=self.seed, checkpoint=checkpoint and Path(checkpoint), resume=resume):
+        for epoch in train.fit(
+            problem, training, run, seed=self.seed, checkpoint=Path(checkpoint) if checkpoint else None, resume=resume
+        ):
             on_epoch(epoch)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
         self.model_ = learning.finish(past, z, learned, heads, run.weights, alarming)
         self._calibrate(past, rivals.learn(past))
-        self.history_, self.device_, self.notes_ = run.history, run.device, [*series.notes, *filter(None, [run.stopped])]
+        self.history_, self.device_, self.notes_ = (
+            run.history,
+            run.device,
+            [*series.notes, *filter(None, [run.stopped])],
+        )
         self.split_ = {"train": past.train, "valid": past.valid, "calibrate": past.calibrate}
         self.split_times_ = [(int(past.times[a]), int(past.times[b - 1])) for a, b in self.split_.values()]
         self.learned_ = _facts(series, past)
         return self
 
     def _calibrate(self, past: learning.History, naive: dict[str, Any]) -> None:
-        scores, starts, merge = learning.normal_scores(self.model_, past), past.calibration_starts(), self.alarming.merge
+        scores, starts, merge = (
+            learning.normal_scores(self.model_, past),
+            past.calibration_starts(),
+            self.alarming.merge,
+        )
         self.calibration_ = calibrate.learn(scores, interval=self.interval_, merge=merge, starts=starts)
         self.checks_ = learning.checks(scores, starts, self.interval_, merge)
         self.rivals_ = rivals.calibrated(naive, past, self.interval_, merge)
@@ -152,7 +163,8 @@ class AnomalyDetector:
     def apply(self, X: Any, state: State | None = None) -> Found:
         """Score every row; with `state`, as the continuation of what it has seen.
 
-        Pieces give the same bits as the whole. Memory begins anew after a gap of more than `Alarming.gap` rows, and says so in `notes`.
+        Pieces give the same bits as the whole. Memory begins anew after a gap of more than `Alarming.gap` rows, and
+        says so in `notes`.
         """
         self._fitted()
         series, notes = verbs.match(verbs.given(X, self.interval_), self.channels_, self.interval_, self.clock_)
@@ -160,7 +172,9 @@ class AnomalyDetector:
         times = self._times(series, state)
         return self._read(series.values, times, state, name=series.name, notes=notes)
 
-    def step(self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None) -> tuple[Verdict, State]:
+    def step(
+        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None
+    ) -> tuple[Verdict, State]:
         """One reading in, one verdict out, with the state to go on from; the same bits as `apply` on the whole.
 
         reading  channel name -> value, or the values in the order of `channels_`; None or NaN = missing
@@ -175,7 +189,9 @@ class AnomalyDetector:
         found = self._read(values, np.array([now], dtype=np.int64), state, name="reading", notes=[])
         return found.verdict(), found.state
 
-    def _read(self, values: NDArray[np.float64], times: NDArray[np.int64], state: State, *, name: str, notes: list[str]) -> Found:
+    def _read(
+        self, values: NDArray[np.float64], times: NDArray[np.int64], state: State, *, name: str, notes: list[str]
+    ) -> Found:
         before, model, limit = state.arrays, self.model_, self.threshold_
         alarm = AlarmState.from_array(before["alarm"])
         cuts = self._resets(times, before, alarm.row)
@@ -245,7 +261,11 @@ class AnomalyDetector:
         facts |= {"rivals": {name: r.calibration.to_spec() for name, r in self.rivals_.items()}}
         facts |= {"shapes": {path: list(a.shape) for path, a in self._naive().items()}}
         facts |= {"history": self.history_, "split": self.split_, "learned": self.learned_, "notes": self.notes_}
-        inside = {"heads": self.model_.heads, "alarming": self.model_.alarming, "calibration": self.calibration_.to_spec()}
+        inside = {
+            "heads": self.model_.heads,
+            "alarming": self.model_.alarming,
+            "calibration": self.calibration_.to_spec(),
+        }
         spec: dict[str, Any] = msgspec.to_builtins({"task": "anomaly", "params": self.get_params(), **facts, **inside})
         return spec
 
@@ -266,7 +286,7 @@ class AnomalyDetector:
         return arrays
 
     @classmethod
-    def from_file(cls, file: save.File) -> Self:
+    def from_file(cls, file: File) -> Self:
         """The detector that `save` wrote; `tidegate.load` calls this."""
         spec = verbs.decode(file, Spec)
         arrays = file.arrays(_implied(spec))
@@ -323,10 +343,12 @@ class AnomalyDetector:
     def _heads(self, channels: int) -> Heads:
         ahead, back = METHODS[one_of("method", self.method, tuple(METHODS))]
         form = one_of("form", self.form, tuple(expect.WIDTHS))
-        net = self.network or SIZES[one_of("size", self.size, tuple(SIZES))][0]  # type: ignore[index]
+        net = self.network or SIZES[one_of("size", self.size, tuple(SIZES))][0]
         net = net if self.network else msgspec.structs.replace(net, cell=one_of("cell", self.cell, verbs.CELLS))
         plain = Heads(channels=channels, net=net)
-        return Heads(channels=channels, net=net, ahead=plain.ahead if ahead else (), back=plain.back if back else (), form=form)
+        return Heads(
+            channels=channels, net=net, ahead=plain.ahead if ahead else (), back=plain.back if back else (), form=form
+        )
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -372,7 +394,7 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     table: dict[str, tuple[tuple[int, ...], str]] = {
         f"network/{name}": (shape, "float32") for name, shape in expect.shapes(spec.heads).items()
     }
-    table |= {name: ((c,), "float64") for name in ("scale/center", "scale/spread", "band")}
+    table |= dict.fromkeys(("scale/center", "scale/spread", "band"), ((c,), "float64"))
     table |= {"normal/residual": ((outputs, c), "float64"), "normal/average": ((spans, outputs, c), "float64")}
     table |= {name: (shape, "float64") for name, shape in spec.shapes.items() if name.startswith("rivals/")}
     lengths = zip(calibrate.ARRAYS, spec.calibration["stored"], strict=True)

@@ -1,9 +1,9 @@
 """The network of the anomaly detector: what should come next, and what was just seen, from one pass over time.
 
-*Prediction*: linear heads on the recurrent state forecast the reading 1, 4 and 16 rows ahead.
-*Reconstruction* tells the last readings back from the state squeezed through a narrow bottleneck, so that it cannot copy:
-either by small dense decoders, one a lag (`streaming`: constant work a reading), or by a second recurrent network that unrolls
-from the bottleneck and never sees what it must reproduce (`classical`: an encoder and a decoder, Malhotra et al. 2016).
+*Prediction*: linear heads on the recurrent state forecast the reading 1, 4 and 16 rows ahead. *Reconstruction* tells
+the last readings back from the state squeezed through a narrow bottleneck, so that it cannot copy: either by small
+dense decoders, one a lag (`streaming`: constant work a reading), or by a second recurrent network that unrolls from
+the bottleneck and never sees what it must reproduce (`classical`: an encoder and a decoder, Malhotra et al. 2016).
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def shapes(heads: Heads) -> network.Shapes:
         found |= network.dense_shapes("decoder.start", width, DECODER) | network.dense_shapes("decoder.out", DECODER, c)
     elif heads.back:
         for k in heads.back:
-            found |= network.dense_shapes(f"back.{k}.in", width, DECODER) | network.dense_shapes(f"back.{k}.out", DECODER, c)
+            found |= network.dense_shapes(f"back.{k}.in", width, DECODER) | network.dense_shapes(
+                f"back.{k}.out", DECODER, c
+            )
     return found
 
 
@@ -83,7 +85,11 @@ def _unroll(params: network.Params, heads: Heads, squeezed: Any) -> list[Any]:
     first = kernels.tanh(network.dense(params, "decoder.start", squeezed)).reshape(1, 1, n * t, DECODER)
     decoder = {name.removeprefix("decoder."): w for name, w in params.items() if name.startswith("decoder.")}
     blank = first[0, 0, :, :1, None] * 0  # (N*T, 1, 1) of the same library, type and device
-    blank = blank.repeat(max(heads.back) + 1, axis=1) if kernels.is_numpy(blank) else blank.expand(-1, max(heads.back) + 1, -1)
+    blank = (
+        blank.repeat(max(heads.back) + 1, axis=1)
+        if kernels.is_numpy(blank)
+        else blank.expand(-1, max(heads.back) + 1, -1)
+    )
     told, _ = network.stack(decoder, _decoder(), blank, first)
     return [network.dense(params, "decoder.out", told[:, k]).reshape(n, t, heads.channels) for k in heads.back]
 
@@ -95,8 +101,8 @@ def _decoder() -> Network:
 def residuals(heads: Heads, answers: NDArray[Any], z: NDArray[Any]) -> NDArray[np.float64]:
     """How far each answer was from what was read: (T, outputs, C), NaN where either is missing; uses no later row.
 
-    answers (R+T, outputs, C), z (R+T, C): R = heads.reach earlier rows and the new ones. A forecast made k rows ago meets
-    today's reading; today's reconstruction of k rows ago meets the reading of k rows ago.
+    answers (R+T, outputs, C), z (R+T, C): R = heads.reach earlier rows and the new ones. A forecast made k rows ago
+    meets today's reading; today's reconstruction of k rows ago meets the reading of k rows ago.
     """
     reach, t = heads.reach, len(z) - heads.reach
     ahead = [z[reach:] - answers[reach - k : reach - k + t, i] for i, k in enumerate(heads.ahead)]

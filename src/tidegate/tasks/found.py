@@ -82,7 +82,9 @@ class Found:
     def by_channel(self) -> Floats:
         """(T, C) each channel's share of the blame; rows sum to 1, NaN where there is no score."""
         total = np.nansum(self.contributions, axis=1, keepdims=True)
-        shares: Floats = np.divide(np.nan_to_num(self.contributions), total, out=np.full_like(self.contributions, np.nan), where=total > 0)
+        shares: Floats = np.divide(
+            np.nan_to_num(self.contributions), total, out=np.full_like(self.contributions, np.nan), where=total > 0
+        )
         return shares
 
     @property
@@ -115,7 +117,9 @@ class Found:
         return self.to_frame().to_pandas()
 
 
-def blame(contributions: Floats, over: NDArray[np.bool_], intervals: list[Interval], base: int, carried: Floats) -> list[Floats]:
+def blame(
+    contributions: Floats, over: NDArray[np.bool_], intervals: list[Interval], base: int, carried: Floats
+) -> list[Floats]:
     """What each channel adds to each alarm (C,), over its unusual rows; `carried` is the part of an alarm already open.
 
     `base`: rows read before these. Sums run row by row, so that pieces give the bits of the whole.

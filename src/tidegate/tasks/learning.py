@@ -1,4 +1,4 @@
-"""How the anomaly detector learns: history in three stretches of time, a network on the first, its normal scores on the last."""
+"""How the anomaly detector learns: a network on the first stretch of history, what is normal from the last."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from .scoring import Floats, Model
 if TYPE_CHECKING:
     from torch import Tensor
 
-HIDDEN_CELLS, HIDDEN_CHANNELS = 0.02, 0.05  # readings and whole channels hidden while training, so that gaps are no surprise
+HIDDEN_CELLS, HIDDEN_CHANNELS = (
+    0.02,
+    0.05,
+)  # readings and whole channels hidden while training, so that gaps are no surprise
 SHORTEST = 32  # rows a training window needs: the first are unscored, and forecasts reach 16 ahead
 
 
@@ -100,7 +103,13 @@ def problem(past: History, z: Floats, heads: Heads, training: Training, seed: in
             )
     weights = network.init(expect.shapes(heads), np.random.default_rng(seed))
     identity = hashlib.sha256(z.tobytes() + msgspec.json.encode(heads) + past.starts.tobytes()).hexdigest()
-    return Problem(weights, inside[0], inside[1][:: max(1, past.length // 4)], _Loss(z, past.length, heads, training, device), identity)
+    return Problem(
+        weights,
+        inside[0],
+        inside[1][:: max(1, past.length // 4)],
+        _Loss(z, past.length, heads, training, device),
+        identity,
+    )
 
 
 class _Loss:
@@ -118,7 +127,9 @@ class _Loss:
         at = self.torch.as_tensor(rows, device=self.z.device)[:, None] + self.steps
         z, seen = self.z[at], self.seen[at]
         shown = seen if generator is None else seen * self._kept(seen, generator)
-        last = (self.steps[:, None] * shown - (1 - shown)).cummax(dim=1).values.long()  # the last row that showed, or -1
+        last = (
+            (self.steps[:, None] * shown - (1 - shown)).cummax(dim=1).values.long()
+        )  # the last row that showed, or -1
         held = z.gather(1, last.clamp(min=0)) * (last >= 0)
         if generator is not None:
             held = held + self.noise * self._random("randn", z.shape, generator)
@@ -141,7 +152,9 @@ class _Loss:
         return getattr(self.torch, kind)(tuple(shape), generator=generator).to(self.z.device)
 
 
-def finish(past: History, z: Floats, learned: Scale, heads: Heads, weights: network.Params, alarming: Alarming) -> Model:
+def finish(
+    past: History, z: Floats, learned: Scale, heads: Heads, weights: network.Params, alarming: Alarming
+) -> Model:
     """The running model: what residuals are normal, from rows that training never saw."""
     found, expected = _residuals(past, z, heads, weights)
     held = np.zeros(len(z), dtype=bool)
@@ -163,7 +176,9 @@ def normal_scores(model: Model, past: History) -> Floats:
     return verdicts.surprise.smooth[slice(*past.calibrate)]
 
 
-def checks(scores: Floats, starts: NDArray[np.int64], interval: float, merge: int) -> list[tuple[float, float, float, float]]:
+def checks(
+    scores: Floats, starts: NDArray[np.int64], interval: float, merge: int
+) -> list[tuple[float, float, float, float]]:
     """How a budget from the first half of the calibration held in the second: (kept, observed, low, high), alarms a second.
 
     low and high: what chance allows around the kept rate (95 %, Poisson).
@@ -182,7 +197,7 @@ def checks(scores: Floats, starts: NDArray[np.int64], interval: float, merge: in
 
 
 def poisson_interval(expected: float, level: float = 0.95) -> tuple[int, int]:
-    """The counts that chance allows around an expected one: two-sided, at least `level` of a Poisson distribution inside.
+    """The counts that chance allows around an expected one: two-sided, at least `level` of a Poisson inside.
 
     >>> poisson_interval(10.0)
     (4, 17)

@@ -1,4 +1,4 @@
-"""The naive rules, learned from the same rows as the network and held to the same budget; they travel in the model file.
+"""The naive rules, learned from the same rows as the network and held to the same budget, in the same file.
 
 So every later evaluation has its baselines beside it, without the history that the model came from.
 """
@@ -38,7 +38,9 @@ def calibrated(learned: dict[str, Any], past: History, interval: float, merge: i
     """The rules with their scores on the calibration stretch made into thresholds, as the network's are."""
     starts, rows = past.calibration_starts(), past.values[slice(*past.calibrate)]
     return {
-        name: Rival(rule, calibrate.learn(score(name, rule, rows, starts), interval=interval, merge=merge, starts=starts))
+        name: Rival(
+            rule, calibrate.learn(score(name, rule, rows, starts), interval=interval, merge=merge, starts=starts)
+        )
         for name, rule in learned.items()
     }
 

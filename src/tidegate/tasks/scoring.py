@@ -1,10 +1,12 @@
 """A learned anomaly detector as one frozen value, and the one function that reads rows with it.
 
-`advance` is all there is: a whole history, a chunk and a single reading go through the same lines, so they give the same bits.
+`advance` is all there is: a whole history, a chunk and a single reading go through the same lines, so they give the
+same bits.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -69,7 +71,7 @@ def start(heads: Heads) -> Arrays:
 
 
 def inputs(z: Floats, held: Floats) -> tuple[NDArray[np.float32], Floats]:
-    """What the network is given (T, 2C): clipped readings, the last one held where one is missing, and the mask; then what is held.
+    """What the network is given (T, 2C): clipped readings, the last one held where one is missing, and the mask.
 
     >>> inputs(np.array([[1.0], [np.nan]]), np.zeros(1))[0].tolist()
     [[1.0, 1.0], [1.0, 0.0]]
@@ -125,7 +127,7 @@ def run(model: Model, values: Floats, starts: NDArray[np.int64], state: Arrays) 
     """Read all rows, in chunks; at each of `starts` the memory begins anew."""
     cuts = sorted({0, len(values), *starts.tolist(), *range(0, len(values), CHUNK)})
     parts, fresh = [], set(starts.tolist())
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, last in itertools.pairwise(cuts):
         state = {**state, **start(model.heads)} if first in fresh else state
         verdicts, state = advance(model, values[first:last], state)
         parts.append(verdicts)

@@ -1,4 +1,4 @@
-"""What all tasks share: the state that goes in and comes out, parameters as scikit-learn reads them, rows checked against the model."""
+"""What all tasks share: the state that goes in and comes out, parameters, rows checked against the model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import save
-from ..errors import DataError, ModelFileError, NotFittedError, SettingError
 from ..cells import GATES
+from ..errors import DataError, ModelFileError, NotFittedError, SettingError
 from ..read import as_series
 from ..series import Series, span_text
 
@@ -45,7 +45,9 @@ def load_state(path: str | Path, like: State) -> State:
     """Read a state written by `State.save`; `like` is any state of the model that is to go on from it."""
     file = save.open_file(path, "state")
     if file.spec.get("model") != like.model:
-        raise ModelFileError("the state belongs to another model", where=str(path), do="load it with the model that wrote it")
+        raise ModelFileError(
+            "the state belongs to another model", where=str(path), do="load it with the model that wrote it"
+        )
     implied = {name: (array.shape, str(array.dtype)) for name, array in like.arrays.items()}
     return State(file.arrays(implied), like.model)
 
@@ -75,7 +77,10 @@ def set_params(task: Any, params: dict[str, Any]) -> None:
 def require_fitted(task: Any, learned: str) -> None:
     """Refuse to answer before `fit`."""
     if not hasattr(task, learned):
-        raise NotFittedError(f"this {type(task).__name__} has learned nothing yet", do="call fit(normal) first, or tidegate.load a model file")
+        raise NotFittedError(
+            f"this {type(task).__name__} has learned nothing yet",
+            do="call fit(normal) first, or tidegate.load a model file",
+        )
 
 
 def given(X: Any, interval: float) -> Series:
@@ -91,8 +96,8 @@ def matched(task: Any, X: Any) -> Series:
 def match(series: Series, channels: tuple[str, ...], interval: float, clock: bool) -> tuple[Series, list[str]]:
     """The series with the model's channels in the model's order, and what was noticed.
 
-    Columns in another order are put in order; extra ones are left out with a note; a missing or renamed one is refused, and so is
-    data that ticks at another pace.
+    Columns in another order are put in order; extra ones are left out with a note; a missing or renamed one is
+    refused, and so is data that ticks at another pace.
     """
     missing = [name for name in channels if name not in series.channels]
     extra = [name for name in series.channels if name not in channels]
@@ -129,13 +134,19 @@ def row(reading: Mapping[str, float] | Iterable[float], channels: tuple[str, ...
     """
     if isinstance(reading, Mapping):
         if missing := [name for name in channels if name not in reading]:
-            raise DataError(f"the reading lacks {', '.join(missing[:8])}", wanted=", ".join(channels[:20]), do="give None for a sensor that said nothing")
+            raise DataError(
+                f"the reading lacks {', '.join(missing[:8])}",
+                wanted=", ".join(channels[:20]),
+                do="give None for a sensor that said nothing",
+            )
         reading = [reading[name] for name in channels]
     values = np.array([[np.nan if v is None else v for v in reading]], dtype=np.float64)
     if values.shape[1] != len(channels):
         raise DataError(f"a reading of {values.shape[1]} values", wanted=f"{len(channels)}: {', '.join(channels[:20])}")
     if np.isinf(values).any():
-        raise DataError(f"inf in channel {channels[int(np.argmax(np.isinf(values)))]}", wanted="numbers, or NaN for missing")
+        raise DataError(
+            f"inf in channel {channels[int(np.argmax(np.isinf(values)))]}", wanted="numbers, or NaN for missing"
+        )
     return values
 
 
@@ -144,7 +155,9 @@ def decode(file: save.File, kind: type[Spec]) -> Spec:
     try:
         return msgspec.convert(file.spec, kind)
     except msgspec.ValidationError as error:
-        raise ModelFileError(f"its specification is not one: {error}", where=str(file.path), do="save the model again") from None
+        raise ModelFileError(
+            f"its specification is not one: {error}", where=str(file.path), do="save the model again"
+        ) from None
 
 
 def under(arrays: Arrays) -> dict[str, Arrays]:

@@ -1,0 +1,38 @@
+# Two commands set everything up by themselves: `make demo` and `make test`.
+.PHONY: demo test check types tests bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export MPLBACKEND := Agg
+
+demo: $(READY)
+	$(BIN)/tidegate demo --out out/demo
+
+test: check types tests
+
+# constraints.txt pins every version; torch comes as pip's CPU build of the pinned version
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $(READY)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+tests: $(READY)
+	bash scripts/chromium.sh
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python bench/quality.py
+	$(BIN)/python bench/budget.py
+	$(BIN)/python bench/read.py
+
+clean:
+	rm -rf .venv build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis

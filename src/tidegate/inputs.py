@@ -1,0 +1,163 @@
+"""What the command line is told about data: the options, and the `Series` they mean."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import click
+
+from .errors import DataError, SettingError
+from .terminal import options, say
+
+if TYPE_CHECKING:
+    from .series import Series
+    from .tasks.anomaly import AnomalyDetector
+
+
+def names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
+    """An option's value "a, b" as a list."""
+    return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
+
+
+def stretches(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[tuple[str, str]]:
+    """An option's values "START..END" as pairs."""
+    pairs = [text.partition("..") for text in value]
+    if not all(all(pair) for pair in pairs):
+        raise click.BadParameter("write START..END, as in 2024-03-09T10:00..2024-03-09T12:30, or 4000..4600 for rows")
+    return [(first, last) for first, _, last in pairs]
+
+
+def budget(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """An option's value that must be a budget of alarms, as "1/week"."""
+    from .settings import rate
+
+    return _understood(rate, value)
+
+
+def span(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """An option's value that must be a span of time, as "90min"."""
+    from .settings import seconds
+
+    return _understood(seconds, value)
+
+
+def _understood(reader: Callable[[str], float], value: str | None) -> str | None:
+    try:
+        return value if value is None or reader(value) else None
+    except SettingError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+READING = options(
+    click.option("--from", "first", metavar="TIME", help="Take the rows from here on: a time, or a row number."),
+    click.option("--until", metavar="TIME", help="Take the rows before this: a time, or a row number."),
+    click.option("--time", metavar="COL", help="The column of times, if it is not found."),
+    click.option("--time-format", metavar="FORMAT", help="How times are written, as in '%d/%m/%Y %H:%M'."),
+    click.option("--zone", metavar="NAME", help="Of times without an offset, as in Europe/Rome; UTC if not given."),
+    click.option("--interval", callback=span, metavar="SPAN", help="Between rows, where there are no times."),
+    click.option("--duplicates", type=click.Choice(["error", "last"]), default="error", help="Rows with equal times."),
+    click.option("--missing", multiple=True, metavar="TEXT", help="A spelling of a missing value, as in -200."),
+    click.option("--delimiter", metavar="CHAR", help="Between columns, if it is not found."),
+    click.option("--decimal", type=click.Choice([".", ","]), help="The decimal mark, if it is not found."),
+    click.option("--encoding", metavar="NAME", help="Of a text file, if it is not found."),
+    click.option("--query", metavar="SQL", help="What to ask the database whose URL is given as DATA."),
+)
+"""The options of every command that reads data; `Source` holds their values."""
+
+
+class Source(NamedTuple):
+    """Where the data is, how to read it, and which part of it to take."""
+
+    data: str
+    time: str | None
+    channels: list[str] | None
+    labels: str | None
+    query: str | None
+    duplicates: Literal["error", "last"]
+    missing: tuple[str, ...]
+    zone: str | None
+    interval: str | None
+    delimiter: str | None
+    decimal: Literal[".", ","] | None
+    encoding: str | None
+    time_format: str | None
+    first: str | None
+    until: str | None
+
+    def series(self, model: AnomalyDetector | None = None) -> Series:
+        """The data; for a model only its channels, so that other columns may hold what they like."""
+        from .layout import Layout
+        from .read import as_series, read
+
+        series = read(
+            self.data,
+            time=self.time,
+            channels=model.channels_ if model else self.channels,
+            labels=self.labels,
+            query=self.query,
+            duplicates=self.duplicates,
+            missing=self.missing,
+            zone=self.zone,
+            interval=self.interval,
+            layout=Layout(
+                delimiter=self.delimiter, decimal=self.decimal, encoding=self.encoding, time_format=self.time_format
+            ),
+        )
+        if model and not series.clock and self.interval is None:
+            series = as_series(series, interval=model.interval_)
+        return cut(series, self.first, self.until)
+
+
+def cut(series: Series, first: str | None, until: str | None) -> Series:
+    """The rows from `first` up to, not including, `until`: times, or row numbers where only digits are given.
+
+    >>> from tidegate import synth
+    >>> len(cut(synth.machine(1440), "100", "2024-01-01T02:00"))
+    20
+    """
+    start, stop = (int(text) if text is not None and text.isdecimal() else text for text in (first, until))
+    return series if start is None and stop is None else series[start:stop]
+
+
+def stretch(series: Series, first: str, until: str) -> tuple[Any, Any]:
+    """The same rows as instants, half-open, which say where rows are in a series without a clock too."""
+    import numpy as np
+
+    times = cut(series, first, until).times
+    return np.datetime64(int(times[0]), "ns"), np.datetime64(int(times[-1]) + 1, "ns")
+
+
+def marked(series: Series) -> Any:
+    """(T,) True where the label column says abnormal; None without labels. Labels must be numbers, 0 = normal."""
+    import numpy as np
+
+    if series.labels is None:
+        return None
+    try:
+        return np.nan_to_num(series.labels.astype(float)) > 0
+    except ValueError:
+        shown = ", ".join(repr(str(text)) for text in np.unique(series.labels)[:5])
+        saw = f"labels that are text: {shown}"
+        raise DataError(saw, wanted="0 for normal, 1 for abnormal", where=series.name) from None
+
+
+def events(path: Path, series: Series) -> list[tuple[Any, Any]]:
+    """Known events of a CSV file (start, end) as instants of their first and last rows; those outside the data are left out."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"start", "end"} <= rows[0].keys():
+        saw = f"columns {', '.join(rows[0])}" if rows else "no events"
+        raise DataError(saw, wanted="a header with start and end, and a row an event", where=str(path))
+    known = []
+    for row in rows:
+        try:
+            first, after = stretch(series, row["start"] or "", row["end"] or "")
+        except DataError:
+            continue
+        known.append((first, after - 1))
+    if len(known) < len(rows):
+        say(f"noticed: {len(rows) - len(known)} of {len(rows)} events lie outside the data")
+    return known

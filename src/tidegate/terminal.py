@@ -1,0 +1,175 @@
+"""What all commands share: options in groups, refusals without a traceback, progress, and output that is whole or not there.
+
+Only click is imported here: `tidegate --help` must not wait for anything else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, get_type_hints
+
+import click
+
+from .errors import MissingExtraError, SettingError, TidegateError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+ANOMALY = 3  # the exit code of `apply --fail-on-anomaly`; 1 is a failure and 2 is wrong usage
+
+
+class Verb(click.Command):
+    """A command that takes its options in groups, and prints what Tidegate refuses as it is said, with exit code 1.
+
+    An argument annotated with a NamedTuple gets the options that its fields name; so no function needs twenty arguments.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        assert self.callback is not None
+        with refusals([option.name or "" for option in self.params]):
+            return ctx.invoke(self.callback, **grouped(ctx.params, get_type_hints(self.callback)))
+
+
+def grouped(values: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a command's annotations ask for, from the values of its options.
+
+    >>> from typing import NamedTuple
+    >>> Point = NamedTuple("Point", [("x", int), ("y", int)])
+    >>> grouped({"x": 1, "y": 2, "name": "a"}, {"point": Point, "name": str, "return": None})
+    {'point': Point(x=1, y=2), 'name': 'a'}
+    """
+    asked = {name: getattr(kind, "_fields", None) for name, kind in hints.items() if name != "return"}
+    return {
+        name: values[name] if fields is None else hints[name](*(values[field] for field in fields))
+        for name, fields in asked.items()
+    }
+
+
+def options(*each: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several click options as one decorator, in the order in which the help shows them."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(each):
+            command = option(command)
+        return command
+
+    return add
+
+
+@contextmanager
+def refusals(known: list[str]) -> Iterator[None]:
+    """Turn every expected failure into one message on stderr; what is not expected keeps its traceback."""
+    try:
+        yield
+    except TidegateError as error:
+        raise click.ClickException(as_options(str(error), known)) from error
+    except MemoryError:
+        raise click.ClickException("the computer ran out of memory\n  do: give fewer rows or channels") from None
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # `| head` has read enough; click ends quietly
+            raise
+        where = f"\n  where: {error.filename}" if error.filename else ""
+        raise click.ClickException(f"{error.strerror or error}{where}") from error
+
+
+def as_options(text: str, known: list[str]) -> str:
+    """Advice that the library gives in Python, as the command line says it.
+
+    >>> as_options("do: channels=['flow', 'level'], or duplicates=\\"last\\"", ["channels", "duplicates"])
+    'do: --channels flow,level, or --duplicates last'
+    """
+
+    def said(found: re.Match[str]) -> str:
+        name, value = found[1], re.sub(r"""["'\[\]]|(?<=,)\s""", "", found[2])
+        return f"--{name.replace('_', '-')} {value}" if name in known else found[0]
+
+    text = re.sub(r"layout=Layout\(([^()]*)\)", r"\1", text)
+    return re.sub(r"""\b(\w+)=("[^"]*"|'[^']*'|\[[^\]]*\])""", said, text)
+
+
+def say(text: str) -> None:
+    """A message for the person at the terminal: stderr, so that stdout holds data only."""
+    click.echo(text, err=True)
+
+
+def show_json(value: object) -> None:
+    """A value as JSON on stdout; NaN becomes null."""
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=2).decode())
+
+
+def _plain(value: Any) -> object:
+    """What msgspec does not know and these commands give: NumPy numbers and paths."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+@contextmanager
+def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
+    """A bar with the time left, if stderr is a terminal; call what it gives with how much is done, and a word about it."""
+    if not sys.stderr.isatty():
+        yield lambda done, note: None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    shown = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.TaskProgressColumn(), bars.TextColumn("{task.fields[note]}"))
+    with bars.Progress(*shown, bars.TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total, note="")
+        yield lambda done, note: bar.update(task, completed=done, note=note)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears at `path` when it is complete; after any failure, what was there before still is.
+
+    A pipe or a device cannot be replaced and is written to directly.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as out:
+            yield out
+        return
+    target = Path(os.path.realpath(path))  # a link stays a link
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with draft.open("xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(target)
+    except OSError as error:
+        raise SettingError(f"cannot write it: {error.strerror or error}", do=_advice(error), where=str(path)) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def _advice(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "free space there, or give a path on another disk" if full else "choose a folder that exists and that you may write to"
+
+
+def ready(*paths: Path | None, inputs: tuple[object, ...] = ()) -> None:
+    """Refuse before any work what could not be written after it: no such folder, no permission, or one of the inputs."""
+    for path in filter(None, paths):
+        same = [name for name in inputs if os.path.exists(str(name)) and path.exists() and os.path.samefile(path, str(name))]
+        if same:
+            raise click.UsageError(f"{path} is an input; give another name for what is written")
+        if path.is_dir():
+            raise click.UsageError(f"{path} is a folder; give the name of a file in it")
+        if not os.access(path.parent, os.W_OK):
+            saw = "you may not write to" if path.parent.is_dir() else "there is no folder"
+            raise SettingError(f"{saw} {path.parent}", wanted="a folder for the result", do="make it, or choose another", where=str(path))
+
+
+def needs(package: str, extra: str) -> None:
+    """Refuse before any work what lacks a package in the end."""
+    if find_spec(package) is None:
+        raise MissingExtraError.of(package, extra)

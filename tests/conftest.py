@@ -1,0 +1,92 @@
+"""What many tests share: small healthy data, detectors fitted in half a second, and the shared data where it is present."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in every process that a test starts
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import tidegate as tg
+from tidegate.series import SECOND, Series, check
+
+settings.register_profile("tidegate", deadline=None)  # a busy machine is no failure
+settings.load_profile("tidegate")
+
+Fitted = Callable[..., "tg.AnomalyDetector"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets beside the repository."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the shared data is not here: {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def machine() -> Series:
+    """A healthy machine with three sensors, one reading a minute."""
+    return tg.synth.machine(rows=900, channels=3, seed=0)
+
+
+@pytest.fixture(scope="session")
+def normal(machine: Series) -> Series:
+    """Its first 700 rows, to learn from."""
+    return machine[:700]
+
+
+@pytest.fixture(scope="session")
+def later(machine: Series) -> Series:
+    """Its last 200 rows."""
+    return machine[700:]
+
+
+@pytest.fixture(scope="session")
+def troubled(later: Series) -> Series:
+    """96 later rows in which much goes wrong: missing readings, rows with nothing, a fault of 30 rows, half an hour's hole, a jump."""
+    values = later.values[:96].copy()
+    values[5, 0] = values[20:29, 1] = np.nan
+    values[30:33] = np.nan
+    values[40:70, 2] += 40 * np.nanstd(values[:, 2])
+    values[55] = np.nan  # inside the alarm
+    values[88, 1] = 1e30
+    times = later.times[:96].copy()
+    times[76:] += 30 * 60 * SECOND
+    return check(values, times, later.channels, name="troubled")
+
+
+@pytest.fixture(scope="session")
+def fitted(normal: Series) -> Fitted:
+    """A function that gives a detector fitted to `normal` with the least of training; each kind is fitted once."""
+
+    @cache
+    def fit(cell: str = "gru", layers: int = 1, form: str = "streaming", method: str = "both", seed: int = 0) -> tg.AnomalyDetector:
+        pytest.importorskip("torch")
+        network = tg.Network(cell=cell, layers=layers, hidden=5)  # type: ignore[arg-type]
+        training = tg.Training(epochs=1, batches=2, batch=4)
+        task = tg.AnomalyDetector(method=method, form=form, network=network, training=training, false_alarms="1/hour", seed=seed)
+        return task.fit(normal)
+
+    return fit
+
+
+@pytest.fixture(scope="session")
+def detector(fitted: Fitted) -> tg.AnomalyDetector:
+    """The plainest of them."""
+    return fitted()
+
+
+@pytest.fixture(scope="session")
+def learned(normal: Series) -> tg.AnomalyDetector:
+    """A detector of the smallest size that was trained for a few epochs, for tests of what it finds."""
+    pytest.importorskip("torch")
+    training = tg.Training(epochs=4, batches=10)
+    return tg.AnomalyDetector(network=tg.Network(hidden=8), training=training, false_alarms="1/hour").fit(normal)
