@@ -1,4 +1,4 @@
-"""Make the recording that ships with the package: this computer's own sensors through healthy use, then faults at known times.
+"""Make the recording that ships with the package: this computer's sensors in healthy use, then faults.
 
     python bench/recording.py make OUT_FOLDER --healthy-minutes 92      # about 40 minutes more for the faults
     python bench/recording.py fault runaway                              # one fault alone; it ends by itself

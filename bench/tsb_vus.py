@@ -1,6 +1,7 @@
 """VUS-PR and VUS-ROC beside TSB-AD's own code, on random labels and scores: the largest difference found.
 
-    python -m venv oracle && oracle/bin/pip install -e . scipy scikit-learn pandas && oracle/bin/pip install --no-deps TSB-AD
+    python -m venv oracle && oracle/bin/pip install -e . scipy scikit-learn pandas
+    oracle/bin/pip install --no-deps TSB-AD
     oracle/bin/python bench/tsb_vus.py
 
 TSB-AD pins an old NumPy and brings torch and more, so it is no dependency here: only its metric file is loaded.
@@ -62,7 +63,8 @@ def _oracle() -> Any:
         sys.exit("TSB-AD is not installed here: see the first lines of this file")
     path = Path(package.origin).parent / "evaluation" / "basic_metrics.py"
     spec = spec_from_file_location("basic_metrics", path)
-    assert spec and spec.loader
+    if spec is None or spec.loader is None:
+        sys.exit(f"cannot load {path}")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-FLAGS += ["--disable-sync", "--no-first-run", "--force-device-scale-factor=1"]
+FLAGS += ["--disable-sync", "--disable-dev-shm-usage", "--no-first-run", "--force-device-scale-factor=1"]
 
 
 @dataclass
@@ -27,6 +28,13 @@ class Visit:
     page: Page
     complaints: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+
+    def until(self, condition: str) -> None:
+        """Waits until a JavaScript condition holds (playwright's own wait evaluates a text, which the page forbids)."""
+        deadline = time.monotonic() + 20
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < deadline, f"never true: {condition}"
+            self.page.wait_for_timeout(30)
 
 
 def find() -> str | None:

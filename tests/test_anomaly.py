@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,11 @@ def in_pieces(detector: tg.AnomalyDetector, series: Series, cuts: Sequence[int])
         parts.append(detector.apply(series[first:last], state))
         state = parts[-1].state
     return parts
+
+
+def budgeted(detector: tg.AnomalyDetector, budget: str) -> tg.AnomalyDetector:
+    """The same detector at another budget; the one given stays as it was."""
+    return copy.copy(detector).set_params(false_alarms=budget)
 
 
 def altered(series: Series, values: Any = None, times: Any = None) -> Series:
@@ -231,6 +237,12 @@ def test_a_reading_may_be_given_by_name(detector: tg.AnomalyDetector, later: Ser
             detector.step(bad, state)
 
 
+@pytest.fixture(scope="module")
+def now(steady: Series) -> Series:
+    """Normal rows after those that `learned` learned from."""
+    return steady[1200:]
+
+
 # --- what is missing --------------------------------------------------------------------------------------------------
 
 
@@ -250,29 +262,29 @@ def test_every_row_has_a_score_or_a_reason_never_both_never_neither(detector: tg
     np.testing.assert_allclose(found.by_channel[scored].sum(axis=1), 1)
 
 
-def test_missing_rows_do_not_poison_what_comes_after(learned: tg.AnomalyDetector, later: Series) -> None:
-    values = later.values.copy()
+def test_missing_rows_do_not_poison_what_comes_after(learned: tg.AnomalyDetector, now: Series) -> None:
+    values = now.values.copy()
     values[60:70] = np.nan
-    clean, found = learned.apply(later), learned.apply(altered(later, values))
+    clean, found = learned.apply(now), learned.apply(altered(now, values))
     assert np.isfinite(found.score[70:]).all() and np.isfinite(found.expected[72:]).all()
     settled = slice(170, None)
     assert np.abs(found.score[settled] - clean.score[settled]).max() < 0.5 * clean.score[settled].mean()
 
 
-def test_a_third_of_the_readings_may_be_missing(learned: tg.AnomalyDetector, later: Series) -> None:
-    values = later.values.copy()
+def test_a_third_of_the_readings_may_be_missing(learned: tg.AnomalyDetector, now: Series) -> None:
+    values = now.values.copy()
     values[np.random.default_rng(0).random(values.shape) < 0.3] = np.nan
-    found = learned.apply(altered(later, values))
+    found = learned.apply(altered(now, values))
     seen = ~np.isnan(values).all(axis=1)
     assert np.isfinite(found.score[seen][20:]).all() and not np.isfinite(found.score[~seen]).any()
-    assert np.median(found.score[seen][20:]) < 2 * np.median(learned.apply(later).score[20:])
+    assert np.median(found.score[seen][20:]) < 2 * np.median(learned.apply(now).score[20:])
 
 
-def test_a_history_with_missing_readings_can_be_learned_from(normal: Series, later: Series) -> None:
+def test_a_history_with_missing_readings_can_be_learned_from(normal: Series, now: Series) -> None:
     values = normal.values.copy()
     values[np.random.default_rng(0).random(values.shape) < 0.3] = np.nan
     values[300:304] = np.nan
-    found = quick().fit(altered(normal, values)).apply(later)
+    found = quick().fit(altered(normal, values)).apply(now)
     assert np.isfinite(found.score[20:]).all()
 
 
@@ -298,10 +310,10 @@ def test_a_constant_channel_that_moves_is_unusual(normal: Series, later: Series)
     assert found.by_channel[100:105, 1].mean() > 0.5
 
 
-def test_a_channel_that_stops_saying_anything_is_left_out_of_the_score(learned: tg.AnomalyDetector, later: Series) -> None:
-    values = later.values.copy()
+def test_a_channel_that_stops_saying_anything_is_left_out_of_the_score(learned: tg.AnomalyDetector, now: Series) -> None:
+    values = now.values.copy()
     values[:, 0] = np.nan
-    found = learned.apply(altered(later, values))
+    found = learned.apply(altered(now, values))
     assert np.isfinite(found.score[20:]).all() and (np.nan_to_num(found.by_channel[:, 0]) == 0).all()
 
 
@@ -331,20 +343,20 @@ def test_an_alarm_does_not_bridge_a_gap(detector: tg.AnomalyDetector, troubled: 
 
 
 @pytest.mark.parametrize("jump", [1e30, -1e30, 1e150])
-def test_a_jump_does_not_poison_the_rows_after_it(learned: tg.AnomalyDetector, later: Series, jump: float) -> None:
-    values = later.values.copy()
+def test_a_jump_does_not_poison_the_rows_after_it(learned: tg.AnomalyDetector, now: Series, jump: float) -> None:
+    values = now.values.copy()
     values[60, 1] = jump
-    clean, found = learned.apply(later), learned.apply(altered(later, values))
+    clean, found = learned.apply(now), learned.apply(altered(now, values))
     assert np.isfinite(found.score[20:]).all() and found.score[60] > clean.score[60]
     assert np.argmax(found.by_channel[60]) == 1
     assert np.abs(found.score[190:] - clean.score[190:]).max() < 0.5 * clean.score[20:].mean()
 
 
-def test_a_jump_in_the_history_does_not_spoil_what_is_learned(normal: Series, later: Series) -> None:
+def test_a_jump_in_the_history_does_not_spoil_what_is_learned(normal: Series, now: Series) -> None:
     values = normal.values.copy()
     values[100, 1] = 1e30
-    found = quick(epochs=2).fit(altered(normal, values)).apply(later)
-    clean = quick(epochs=2).fit(normal).apply(later)
+    found = quick(epochs=2).fit(altered(normal, values)).apply(now)
+    clean = quick(epochs=2).fit(normal).apply(now)
     assert 0.5 < np.median(found.score[20:]) / np.median(clean.score[20:]) < 2
 
 
@@ -426,22 +438,19 @@ def test_frames_give_the_numbers_of_the_series(detector: tg.AnomalyDetector, lat
 
 
 @pytest.mark.parametrize("fault", ["level", "noise", "unlinked"])
-def test_a_planted_fault_scores_higher_and_names_its_channel(learned: tg.AnomalyDetector, later: Series, fault: Any) -> None:
-    broken = tg.synth.plant(later, fault, 120, 40, channels=("s1",), size=8.0)
-    clean, found = learned.apply(later), learned.apply(broken)
-    assert found.score[125:160].mean() > (1.05 if fault == "unlinked" else 2) * clean.score[125:160].mean()
-    if fault != "unlinked":
-        assert found.alarm[125:160].mean() > 0.9
-        named = [alarm.channels[0] for alarm in found.alarms if alarm.first_row <= 160 and alarm.last_row >= 125]
-        assert "s1" in named
+def test_a_planted_fault_scores_higher_and_names_its_channel(learned: tg.AnomalyDetector, now: Series, fault: Any) -> None:
+    broken = tg.synth.plant(now, fault, 120, 40, channels=("level",), size=3.0)
+    clean, found = learned.apply(now), learned.apply(broken)
+    assert found.score[125:160].mean() > 1.5 * clean.score[125:160].mean()
+    assert found.alarm[130:160].all() and not found.alarm[70:120].any()
+    (alarm,) = [alarm for alarm in found.alarms if alarm.last_row >= 120]
+    assert 120 <= alarm.first_row < 130 and alarm.channels[0] == "level"
 
 
 def test_a_looser_budget_lowers_the_threshold(learned: tg.AnomalyDetector) -> None:
-    values = {}
-    for budget in ("1/month", "1/day", "1/hour"):
-        learned.set_params(false_alarms=budget)
-        values[budget] = learned.threshold_.value
-    assert values["1/hour"] < values["1/day"] <= values["1/month"]
+    asked = ("90/hour", "60/hour", "30/hour")  # what 322 seconds of calibration can tell apart
+    values = [budgeted(learned, budget).threshold_.value for budget in asked]
+    assert values == sorted(values) and values[0] < values[-1]
 
 
 def test_a_budget_that_cannot_be_kept_says_so(normal: Series) -> None:
@@ -450,9 +459,8 @@ def test_a_budget_that_cannot_be_kept_says_so(normal: Series) -> None:
     assert limit.kept > limit.asked and "normal data would be needed" in limit.note
 
 
-def test_recalibration_takes_a_new_level_for_normal(learned: tg.AnomalyDetector, normal: Series, tmp_path: Path) -> None:
-    shift = np.array([0.0, 3 * normal.values[:, 1].std(), 0.0])
-    moved = altered(normal, normal.values + shift)
+def test_recalibration_takes_a_new_level_for_normal(learned: tg.AnomalyDetector, steady: Series, tmp_path: Path) -> None:
+    moved = altered(steady, steady.values + [0.0, 2 * steady.values[:, 1].std(), 0.0])
     learned.save(tmp_path / "model")
     detector = tg.load(tmp_path / "model")
     before = detector.apply(moved)
@@ -461,16 +469,13 @@ def test_recalibration_takes_a_new_level_for_normal(learned: tg.AnomalyDetector,
     assert all(np.array_equal(detector.model_.weights[name], w) for name, w in learned.model_.weights.items())
 
 
-def test_what_was_expected_is_in_the_units_of_the_data_with_a_band_that_holds(learned: tg.AnomalyDetector, later: Series) -> None:
-    found = learned.apply(later)
+def test_what_was_expected_is_in_the_units_of_the_data_with_a_band_that_holds(learned: tg.AnomalyDetector, now: Series) -> None:
+    found = learned.apply(now)
     assert (found.low[1:] <= found.expected[1:]).all() and (found.expected[1:] <= found.high[1:]).all()
-    inside = (found.low <= later.values) & (later.values <= found.high)
-    assert inside[20:].mean() > 0.9
-    assert (np.abs(found.expected[20:].mean(axis=0) - later.values.mean(axis=0)) < 3 * normal_spread(later)).all()
-
-
-def normal_spread(series: Series) -> Any:
-    return np.nanstd(series.values, axis=0)
+    inside = (found.low <= now.values) & (now.values <= found.high)
+    assert inside[20:].mean() > 0.95
+    missed = np.abs(found.expected - now.values)[20:]
+    assert (missed.mean(axis=0) < 0.5 * now.values.std(axis=0)).all()
 
 
 def test_the_frame_of_what_was_found_has_a_row_for_every_row(detector: tg.AnomalyDetector, troubled: Series) -> None:
@@ -568,7 +573,11 @@ def test_ctrl_c_keeps_the_best_so_far_and_says_so(normal: Series, later: Series)
         if epoch.epoch == 1:
             raise KeyboardInterrupt
 
-    detector = quick(epochs=6).fit(normal, on_epoch=interrupt)
+    detector = quick(epochs=6)
+    try:
+        detector.fit(normal, on_epoch=interrupt)
+    except KeyboardInterrupt:  # let out, it would end the whole test run
+        pytest.fail("the interrupt got out of fit")
     assert len(detector.history_) == 2 and any("interrupted" in note for note in detector.notes_)
     assert np.isfinite(detector.apply(later).score[20:]).all()
 

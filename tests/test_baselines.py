@@ -89,6 +89,26 @@ def test_the_level_sees_a_small_lasting_shift_that_single_rows_hide():
     assert metrics.auroc(labels, np.abs(later[:, 0])) < 0.8
 
 
+def test_the_level_is_measured_against_the_later_quarter_of_training():
+    rng = np.random.default_rng(0)
+    train = rng.normal(size=(2000, 1))
+    louder_late, louder_early = train.copy(), train.copy()
+    louder_late[1500:] *= 3
+    louder_early[:500] *= 3
+    far = np.full((200, 1), 6.0)
+    late, early = (baselines.score_level(baselines.learn_level(x), far)[-1] for x in (louder_late, louder_early))
+    assert late < early / 2
+
+
+def test_the_average_of_a_channel_waits_where_it_is_missing():
+    learned = baselines.learn_level(np.random.default_rng(0).normal(size=(500, 1)))
+    level = np.full((40, 1), 3.0)
+    holed = np.insert(level, 20, np.nan, axis=0)
+    np.testing.assert_array_equal(
+        np.delete(baselines.score_level(learned, holed), 20), baselines.score_level(learned, level)
+    )
+
+
 def test_the_level_forgets_one_wild_reading():
     rng = np.random.default_rng(0)
     learned = baselines.learn_level(rng.normal(size=(2000, 1)))

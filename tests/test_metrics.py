@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tidegate import metrics
 from tidegate.errors import DataError
 
-# rows, events, shift of the score, decimals kept, window -> VUS-PR, VUS-ROC of TSB-AD 1.5 (NumPy 2.4.6), on `signal` below
+# what bench/tsb_vus.py's oracle, TSB-AD 1.5 (NumPy 2.4.6), gives on `signal` below:
+# rows, events, shift of the score, decimals kept, window -> VUS-PR, VUS-ROC
 TSB_AD = [
     (400, [(50, 70), (200, 203), (350, 400)], 4, 6, 20, 0.755970987250, 0.912906877942),
     (400, [(0, 5), (30, 31), (36, 60)], -3, 2, 10, 0.497002495554, 0.821822143383),

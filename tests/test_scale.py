@@ -16,7 +16,9 @@ tables = arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(1, 4)), el
 @given(tables)
 def test_any_readings_give_a_finite_scale_and_finite_values_without_a_warning(values):
     scale = learn(values)
-    assert np.isfinite(scale.center).all() and np.isfinite(scale.spread).all() and (scale.spread > 0).all()
+    assert np.isfinite(scale.center).all()
+    assert np.isfinite(scale.spread).all()
+    assert (scale.spread > 0).all()
     assert (np.isfinite(scale.apply(values)) == ~np.isnan(values)).all()
 
 
@@ -54,7 +56,8 @@ def test_a_channel_that_is_nearly_always_zero_is_scaled_by_its_rare_events():
 
 def test_a_constant_channel_has_spread_one_and_an_unseen_one_center_zero():
     scale = learn(np.array([[0.1, np.nan], [0.1, np.nan], [0.1, np.nan]]))
-    assert scale.center.tolist() == [0.1, 0.0] and scale.spread.tolist() == [1.0, 1.0]
+    assert scale.center.tolist() == [0.1, 0.0]
+    assert scale.spread.tolist() == [1.0, 1.0]
 
 
 def test_the_rounding_of_a_constant_is_not_taken_for_movement():

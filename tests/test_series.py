@@ -24,7 +24,8 @@ def test_values_and_times_are_copies_that_cannot_be_written():
     values, times = np.ones((3, 2)), np.arange(3) * SECOND
     series = check(values, times)
     values[:], times[:] = 9, 9
-    assert series.values.max() == 1 and series.times.tolist() == [0, SECOND, 2 * SECOND]
+    assert series.values.max() == 1
+    assert series.times.tolist() == [0, SECOND, 2 * SECOND]
     for array in (series.values, series.times, series[1:].values, series.select(["c1"]).values):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
@@ -109,7 +110,9 @@ def test_all_missing_is_refused():
 
 def test_one_row_is_a_series():
     series = check([[1.0, 2.0]], np.array([START]))
-    assert len(series) == 1 and series.interval == 1.0 and series.notes == ()
+    assert len(series) == 1
+    assert series.interval == 1.0
+    assert series.notes == ()
 
 
 def test_future_times_are_noted():
@@ -137,7 +140,8 @@ def test_names_must_be_as_many_as_columns_and_all_different():
 
 def test_without_a_clock_rows_count_by_the_interval():
     series = check(np.arange(4.0), interval="250ms")
-    assert series.times.tolist() == [0, SECOND // 4, SECOND // 2, 3 * SECOND // 4] and not series.clock
+    assert series.times.tolist() == [0, SECOND // 4, SECOND // 2, 3 * SECOND // 4]
+    assert not series.clock
     with pytest.raises(DataError, match="no clock"):
         series["2024-01-01":]
 
@@ -145,13 +149,15 @@ def test_without_a_clock_rows_count_by_the_interval():
 def test_a_slice_by_time_is_half_open_so_that_no_row_is_in_both_parts():
     series = hourly()
     before, after = series[:"2024-03-10"], series["2024-03-10":]
-    assert len(before) == 24 and len(after) == 24
+    assert len(before) == 24
+    assert len(after) == 24
     assert before.times[-1] < instant("2024-03-10") == after.times[0]
 
 
 def test_a_slice_takes_rows_strings_dates_datetimes_and_offsets():
     series, noon = hourly(), datetime(2024, 3, 9, 12, tzinfo=UTC)
-    assert len(series[10:20]) == 10 and len(series[-5:]) == 5
+    assert len(series[10:20]) == 10
+    assert len(series[-5:]) == 5
     assert len(series[:noon]) == len(series[: np.datetime64("2024-03-09T12:00")]) == 12
     assert len(series[: date(2024, 3, 10)]) == 24
     assert len(series[:"2024-03-09T12:00+02:00"]) == 10

@@ -14,7 +14,8 @@ def test_a_seed_gives_the_same_bits_and_another_seed_others():
 
 def test_a_sine_has_the_amplitude_offset_and_period_asked_for():
     wave = sine(200, period=20, amplitude=3, offset=7).values[:, 0]
-    assert wave.max() == pytest.approx(10) and wave.min() == pytest.approx(4)
+    assert wave.max() == pytest.approx(10)
+    assert wave.min() == pytest.approx(4)
     assert np.allclose(wave[:-20], wave[20:])
 
 
@@ -34,7 +35,8 @@ def test_a_fault_changes_the_rows_and_channels_it_is_planted_in_and_no_others(ki
     changed[300:350, 1:3] = False
     assert not changed.any()
     assert np.flatnonzero(bad.labels).tolist() == list(range(300, 350))
-    assert not bad.values.flags.writeable and good.labels is None
+    assert not bad.values.flags.writeable
+    assert good.labels is None
 
 
 def test_faults_planted_one_after_another_add_up_in_the_labels():

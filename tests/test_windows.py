@@ -1,5 +1,7 @@
 """Windows are views, splits do not leak, and no window bridges a gap."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,7 +21,8 @@ def test_each_window_is_the_rows_it_should_be_and_none_is_left_out(rows, channel
     cut = windows(values, length, step)
     expected = [values[i : i + length] for i in range(0, rows - length + 1, step)]
     assert np.array_equal(cut, np.stack(expected))
-    assert np.shares_memory(cut, values) and not cut.flags.writeable
+    assert np.shares_memory(cut, values)
+    assert not cut.flags.writeable
 
 
 @given(st.integers(1, 500), st.lists(st.floats(0.05, 1.0), min_size=1, max_size=4), st.integers(0, 40))
@@ -30,15 +33,17 @@ def test_stretches_follow_each_other_with_exactly_the_gap_between(rows, shares, 
         shortest = (rows - gap * (len(shares) - 1)) * min(shares) / sum(shares)
         assert shortest <= 1.0
         return
-    assert spans[0][0] == 0 and spans[-1][1] == rows
+    assert spans[0][0] == 0
+    assert spans[-1][1] == rows
     assert all(start < stop for start, stop in spans)
-    assert all(after[0] - before[1] == gap for before, after in zip(spans, spans[1:], strict=False))
+    assert all(after[0] - before[1] == gap for before, after in itertools.pairwise(spans))
 
 
 def test_with_a_gap_of_a_window_no_row_is_in_windows_of_two_stretches():
     length = 7
     (_, end), (start, _) = split(100, 0.5, 0.5, gap=length)
-    assert set(range(end)).isdisjoint(range(start, 100)) and start - end >= length
+    assert set(range(end)).isdisjoint(range(start, 100))
+    assert start - end >= length
 
 
 def test_a_split_that_leaves_a_stretch_empty_is_refused_with_what_it_takes():

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import metrics, record, synth
     from .errors import DataError, MissingExtraError, ModelFileError, NotFittedError, SettingError, TidegateError
-    from .read import read, read_many
+    from .reader import read, read_many
     from .series import Series
     from .settings import Alarming, Network, Training, Window
     from .tasks import load
@@ -42,8 +42,8 @@ _HOMES = {
     "Training": "settings",
     "Alarming": "settings",
     "Series": "series",
-    "read": "read",
-    "read_many": "read",
+    "read": "reader",
+    "read_many": "reader",
     "synth": "",
     "metrics": "",
     "AnomalyDetector": "tasks.anomaly",

@@ -5,8 +5,8 @@ A rule is a pair of pure functions over values (T, C) in the data's units, NaN =
     learned = learn(normal)          a frozen struct
     scores = score(learned, later)   (T,) float64, bigger = more unusual; row t uses rows <= t only
 
-A row gets no score (NaN) where nothing was observed, or, for `last_value`, where nothing was observed before. Scores are
-not calibrated; they pass through the same `calibrate` as the detector's. Rows count as consecutive: cut at gaps first.
+A row gets no score (NaN) where nothing was observed, or, for `last_value`, where nothing was observed before. Scores
+are not calibrated; they pass through the same `calibrate` as the detector's. Rows count as consecutive.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def score_level(learned: Level, values: Floats) -> Floats:
 
 
 def learn_pca(values: Floats) -> Components:
-    """The leading directions that hold 90 % of the variance of the scaled values; one direction at least is left out."""
+    """The leading directions that hold 90 % of the variance of the scaled values; at least one is left out."""
     scaled = scale.learn(_checked(values))
     z = _filled(scaled.apply(values))
     mean = z.mean(axis=0)
@@ -196,7 +196,7 @@ def _later(rows: Floats) -> Floats:
 
 
 def _rms(rows: Floats, floor: float = _FLOOR) -> Floats:
-    """Root mean square of each channel over the rows where it was observed: at least `floor`, 1 where never observed or 0."""
+    """Root mean square of each channel over its observed rows: at least `floor`; 1 where there are none, or it is 0."""
     seen = ~np.isnan(rows)
     square = np.where(seen, rows, 0.0) ** 2
     rms = np.maximum(np.sqrt(square.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)), floor)
@@ -219,7 +219,7 @@ def _steps(z: Floats) -> Floats:
 
 
 def _averages(z: Floats) -> Floats:
-    """Exponential moving averages of z (T, C), cut at +-8, one for each span: (spans, T, C); from 0, missing skipped."""
+    """Exponential moving averages of z (T, C), cut at +-8, for each span: (spans, T, C); from 0, missing skipped."""
     gain = 2.0 / (np.array(SPANS)[:, None] + 1)
     average, averages = np.zeros((len(SPANS), z.shape[1])), np.empty((len(SPANS), *z.shape))
     cut = np.clip(z, -_CLIP, _CLIP)

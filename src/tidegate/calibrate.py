@@ -78,19 +78,19 @@ class AlarmState(msgspec.Struct, frozen=True):
 
     def to_array(self) -> Floats:
         """Five numbers that hold all of it; rows are exact up to 2**53."""
-        return np.array([self.row, self.first_row, self.last_row, self.quiet, self.p_value], dtype=np.float64)
+        return np.array(msgspec.structs.astuple(self), dtype=np.float64)
 
     @classmethod
     def from_array(cls, flat: Floats) -> AlarmState:
         """The state that `to_array` wrote."""
-        row, first, last, quiet = (int(v) for v in flat[:4])
-        return cls(row, first, last, quiet, float(flat[4]))
+        row, first, last, quiet, p_value = flat.tolist()
+        return cls(int(row), int(first), int(last), int(quiet), p_value)
 
 
 class Calibration(msgspec.Struct, frozen=True, eq=False):
     """What held-out normal scores say about later ones; made by `learn`, plain numbers and four arrays.
 
-    `seen` (ascending) and `above` (how many scores lie above nothing, above seen[0], above seen[1] ...) give the p-value;
+    `seen` (ascending) and `above` (how many scores there are, how many above seen[0], seen[1] ...) give the p-value;
     `levels` (ascending) and `log_rates` (descending: alarms a second, on the safe side) give the threshold. `bursts`:
     variance over mean of the number of alarms, 1 where they come independently.
     """
@@ -160,8 +160,7 @@ class Calibration(msgspec.Struct, frozen=True, eq=False):
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: dict[str, Floats]) -> Calibration:
         """The calibration that `to_spec` and `to_arrays` wrote."""
-        plain = {name: spec[name] for name in cls.__struct_fields__ if name not in ARRAYS}
-        return msgspec.convert({**plain, **{name: arrays[name] for name in ARRAYS}}, cls)
+        return msgspec.convert({**spec, **arrays}, cls)
 
 
 ARRAYS = ("seen", "above", "levels", "log_rates")
@@ -175,21 +174,18 @@ def learn(scores: ArrayLike, *, interval: float, merge: int, starts: Rows = (0,)
     """
     s = _checked(scores, interval, merge)
     valid = np.flatnonzero(~np.isnan(s))
-    if not valid.size:
-        raise DataError(f"none of the {len(s)} calibration rows has a score", wanted="normal rows with scores",
-                        do="give more normal data, or a shorter window")  # fmt: skip
     stretch, s, notes = np.searchsorted(np.asarray(starts), valid, side="right"), s[valid], []
     if _rises(s):
-        notes.append("scores rise within the calibration: its later half alone was used; if they go on, expect more alarms")
+        notes.append("scores rise within calibration: only its later half was used; expect more alarms if they go on")
         s, stretch = s[len(s) // 2 :], stretch[len(s) // 2 :]
     before = _max_before(s, stretch, merge)
     highest = _highest(s, before)
-    tail = min(TAIL, len(highest))
+    tail = max(1, min(TAIL, 2 * len(highest) // 3))
     start = float(highest[tail - 1])
     bursts = _bursts(np.flatnonzero((before <= start) & (start < s)), len(s))
     if bursts > BUNCHED:
         notes.append(f"alarms bunch, {bursts:.1f} times as much as by chance: a longer merge or calibration would help")
-    shape, scale, levels, log_counts = _table(highest, tail, bursts, float(s.std()) or abs(start) or 1.0)
+    shape, scale, levels, log_counts = _table(highest, tail, bursts, float(np.ptp(s)) or abs(start) or 1.0)
     log_rates = log_counts - math.log(len(s) * interval)
     seen, above = _thin(np.sort(s))
     plain = (interval, merge, len(s), bursts, shape, scale, start, tuple(notes))
@@ -201,9 +197,11 @@ def _checked(scores: ArrayLike, interval: float, merge: int) -> Floats:
     s = np.asarray(scores, dtype=np.float64).ravel()
     if merge < 1 or not interval > 0:
         raise SettingError(f"merge={merge}, interval={interval}", wanted="merge >= 1 and interval > 0", do="check both")
-    if np.isinf(s).any():
-        raise DataError("an infinite calibration score", wanted="numbers, or NaN where there is no score",
-                        do="find what made it", where=f"row {int(np.argmax(np.isinf(s)))}")  # fmt: skip
+    if np.isinf(s).any() or np.isnan(s).all():
+        saw = (
+            f"{len(s)} calibration rows: {np.isnan(s).sum()} without a score, {np.isinf(s).sum()} with an infinite one"
+        )
+        raise DataError(saw, wanted="at least one score, all finite", do="give more normal rows, or look what made it")
     return s
 
 
@@ -223,14 +221,14 @@ def _max_before(s: Floats, stretch: NDArray[np.int64], merge: int) -> Floats:
 def _highest(s: Floats, before: Floats) -> Floats:
     """highest[k]: the lowest threshold from which on none gives more than k alarms; descending.
 
-    It ends at half of the most that any threshold gives: lower ones join alarms faster than they add any.
+    It ends at three quarters of the most that any threshold gives: lower ones join alarms faster than they add any.
     """
     opens = before < s
     tops, floors = np.sort(s[opens]), np.sort(before[opens])
     u = np.unique(s[opens])[::-1]
     alarms_at = (len(tops) - np.searchsorted(tops, u, "right")) - (len(floors) - np.searchsorted(floors, u, "right"))
     most = np.maximum.accumulate(alarms_at)
-    return u[np.searchsorted(most, np.arange(max(1, most[-1] // 2)), side="right") - 1]
+    return u[np.searchsorted(most, np.arange(max(1, 3 * most[-1] // 4)), side="right") - 1]
 
 
 def _bursts(opened: NDArray[np.int64], n: int) -> float:
@@ -243,13 +241,13 @@ def _bursts(opened: NDArray[np.int64], n: int) -> float:
 
 
 def _table(highest: Floats, tail: int, bursts: float, spread: float) -> tuple[float, float, Floats, Floats]:
-    """Shape and scale of the tail; ascending levels, and at each the log of the alarms that it safely does not exceed."""
+    """Shape and scale of the tail; ascending levels, and the log of the alarms that each safely does not exceed."""
     excess = highest[: tail - 1] - highest[tail - 1]
     mean = float(excess.mean()) if excess.any() else spread
-    shapes, scales = (g.ravel() for g in np.meshgrid(SHAPES, mean * np.exp(np.linspace(-1.5, 1.5, 61))))
+    shapes, scales = (g.ravel() for g in np.meshgrid(SHAPES, mean * np.exp(np.linspace(-2, 2, 55))))
     weight = _posterior(excess, shapes, scales, bursts)
     shape, scale = float(weight @ shapes), float(np.exp(weight @ np.log(scales)))
-    drop = np.linspace(0.0, 12.0, 121)
+    drop = np.linspace(0.0, 12.0, 81)
     beyond = scale * (np.expm1(shape * drop) / shape if abs(shape) > 1e-6 else drop)
     centre, high = _quantiles(_log_survival(beyond[:, None] / scales, shapes), weight, (0.5, 0.841))
     error = np.hypot(high - centre, math.sqrt(bursts / tail))
@@ -264,12 +262,10 @@ def _table(highest: Floats, tail: int, bursts: float, spread: float) -> tuple[fl
 
 def _posterior(excess: Floats, shapes: Floats, scales: Floats, bursts: float) -> Floats:
     """Weights of the (shape, scale) pairs given the excesses, which count for fewer where alarms come in bursts."""
-    like = np.array([-math.log(b) * excess.size + float(((1 + a) * _log_survival(excess / b, np.array(a))).sum())
-                     for a, b in zip(shapes, scales, strict=True)])  # fmt: skip
-    like = like / bursts - 0.5 * ((shapes - PRIOR[0]) / PRIOR[1]) ** 2
-    weight = np.exp(like - like.max())
-    out: Floats = weight / weight.sum()
-    return out
+    fit = ((1 + shapes) * _log_survival(excess[:, None] / scales, shapes)).sum(axis=0) - excess.size * np.log(scales)
+    like = fit / bursts - 0.5 * ((shapes - PRIOR[0]) / PRIOR[1]) ** 2
+    weight: Floats = np.exp(like - like.max()) / np.exp(like - like.max()).sum()
+    return weight
 
 
 def _quantiles(values: Floats, weight: Floats, at: tuple[float, ...]) -> list[Floats]:
@@ -326,9 +322,9 @@ def alarms(
     """(T,) True where an alarm is open, the alarms (a last one may be open), and the state to go on from.
 
     An alarm opens at a score over the threshold and closes after `merge` scored rows that are not; a row without a
-    score (NaN) does neither, a row in `starts` (a gap before it) closes. A span ends at its last row over the threshold;
-    the alarm stays shown while it may still go on. Rows depend on rows before them only, and pieces give what the whole
-    gives: their closed alarms in order, then the open one of the last piece.
+    score (NaN) does neither, a row in `starts` (a gap before it) closes. A span ends at its last row over the
+    threshold; the alarm stays shown while it may still go on. Rows depend on rows before them only, and pieces give
+    what the whole gives: their closed alarms in order, then the open one of the last piece.
     """
     s, p, state = np.asarray(scores, dtype=np.float64), np.asarray(p_values, dtype=np.float64), state or AlarmState()
     steps = np.cumsum(~np.isnan(s))  # scored rows so far: the clock of the rule

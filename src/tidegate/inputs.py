@@ -90,7 +90,7 @@ class Source(NamedTuple):
     def series(self, model: AnomalyDetector | None = None) -> Series:
         """The data; for a model only its channels, so that other columns may hold what they like."""
         from .layout import Layout
-        from .read import as_series, read
+        from .reader import as_series, read
 
         series = read(
             self.data,
@@ -145,7 +145,7 @@ def marked(series: Series) -> Any:
 
 
 def events(path: Path, series: Series) -> list[tuple[Any, Any]]:
-    """Known events of a CSV file (start, end) as instants of their first and last rows; those outside the data are left out."""
+    """Events of a CSV file (start, end) as instants of their first and last rows; any outside the data are skipped."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"start", "end"} <= rows[0].keys():

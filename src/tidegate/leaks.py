@@ -78,9 +78,9 @@ def check(
     scale      the scale that was used; it is compared with what the training rows, the test rows and both would give
     excluded   (T,) True on training rows that were not learned from
 
-    Without a clock, times count only where they tell the two apart: parts of one array do, two arrays that both begin at
-    row 0 do not. Duplicates are sought in runs of at least max(window, 16) rows with at least 8 different ones. A few
-    seconds for 1,000,000 x 10 rows on each side. Raises DataError where the channels differ.
+    Without a clock, times count only where they tell the two apart: parts of one array do, two arrays that both begin
+    at row 0 do not. Duplicates are sought in runs of at least max(window, 16) rows, at least 8 of them different.
+    Takes seconds for 1,000,000 x 10 rows on each side. Raises DataError where the channels differ.
     """
     if window < 1:
         raise SettingError(f"window is {window}", wanted="1 row or more")
@@ -209,7 +209,7 @@ def _duplicates(train: Series, test: Series, used: Bools, shared: Bools, length:
 
 
 def _runs(there: Hashes, here: Hashes, used: Bools, length: int) -> Iterator[_Run]:
-    """Runs of at least `length` equal rows: equal blocks, found by their hashes, that follow each other on both sides."""
+    """Runs of at least `length` equal rows: blocks of equal hash that follow each other on both sides."""
     whole = np.lib.stride_tricks.sliding_window_view(used, length).all(axis=1)
     blocks = np.flatnonzero(_busy(there, length) & whole)
     hashes = _block_hashes(there, length)[blocks]

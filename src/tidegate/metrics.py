@@ -5,10 +5,10 @@ Order of the scores   auroc, average_precision, vus_roc, vus_pr        need no t
 Alarms, row by row    f1, false_alarm_rate, missed_rate                from labels and an alarm of the same length
 Alarms, by event      events, delays, event_recall, mean_delay, false_alarms
 
-`labels` are 0 and 1 (or False and True), 1 = abnormal, one a row. Bigger score = more unusual. A row without a score (NaN)
-can never raise an alarm, so it counts as the lowest score, never as a row that is not there. Where there is nothing to
-measure (no abnormal row, a constant signal) the answer is NaN. No metric here changes an alarm with the labels in hand
-(no point adjustment).
+`labels` are 0 and 1 (or False and True), 1 = abnormal, one a row. Bigger score = more unusual. A row without a score
+(NaN) can never raise an alarm, so it counts as the lowest score, never as a row that is not there. Where there is
+nothing to measure (no abnormal row, a constant signal) the answer is NaN. No metric here changes an alarm with the
+labels in hand (no point adjustment).
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def vus_pr(labels: ArrayLike, scores: ArrayLike, window: int) -> float:
     labels, scores (T,); window in rows: how far off may still earn something (TSB-AD: the period of the first channel).
 
     For every buffer l = 0, 1, ..., window:
-    - soft labels: 1 on abnormal rows; d rows before or after an event, d = 1 .. l//2, they gain sqrt(1 - d/l); at most 1
+    - soft labels: 1 on abnormal rows; d = 1 .. l//2 rows before or after an event they gain sqrt(1 - d/l); at most 1
     - 250 thresholds: the scores at 250 even places of the sorted scores; a row is flagged where its score >= threshold
     - TP = sum of the soft labels of flagged rows; P' = P + (TP - flagged abnormal rows) / 2; P = abnormal rows
     - existence = share of the events, merged where their buffers meet, with at least one flagged row, buffer included
@@ -185,7 +185,7 @@ def _running(place: Intervals, weight: Floats | None = None) -> Floats:
 
 
 def _soft(truth: Bools, spans: Intervals, width: int) -> Floats:
-    """1 on abnormal rows, falling to sqrt(1/2) over width//2 rows on both sides; buffers that meet add up, to at most 1."""
+    """1 on abnormal rows, falling to sqrt(1/2) over width//2 rows on both sides; buffers that meet add up to 1."""
     half = width // 2
     away = np.arange(1, half + 1)
     rows = np.concatenate([spans[:, :1] - away, spans[:, 1:] - 1 + away]) + half  # shifted, so that none is negative
@@ -258,7 +258,7 @@ def delays(truth: Intervals, alarms: Intervals, *, grace: int = 0) -> Floats:
 
     truth, alarms   (n, 2) half-open intervals in one unit (rows, or nanoseconds), sorted, as `events` gives them
     grace           an alarm that starts up to this long after the event's end still finds it
-    An alarm already on when the event starts finds it with delay 0: `false_alarms` and the rates above count what that cost.
+    An alarm already on when the event starts finds it with delay 0: the false-alarm rate shows what that cost.
     """
     _in_order(truth, "truth")
     _in_order(alarms, "alarms")

@@ -115,7 +115,7 @@ function outline(t, low, high, from, to, width) {
 let printing = false;
 const config = { displayModeBar: false, doubleClick: false, showTips: false };
 const narrow = () => widthOf($("record")) < 560;
-const widthOf = (chart) => (printing ? Math.min(690, chart.clientWidth) : chart.clientWidth);
+const widthOf = (chart) => (printing ? (chart === record ? 680 : 325) : chart.clientWidth); // A4 with its margins, in CSS pixels
 
 function ink() {
   return { color: css("soft"), family: getComputedStyle(document.body).fontFamily, size: 12 };

@@ -200,8 +200,7 @@ def verdict(report: Report) -> tuple[str, list[str]]:
     if alarms:
         sentences.append(_surest(report))
     if report.events:
-        found = sum(any(a.start <= end and a.end >= start for a in alarms) for start, end in report.events)
-        sentences.append(f"{found} of the {len(report.events)} known events lie inside an alarm.")
+        sentences.append(_events(report))
     return f"{count} in {span(lasted)} of data", [*sentences, _budget(report.budget, lasted)]
 
 
@@ -214,6 +213,13 @@ def _surest(report: Report) -> str:
     blame = f" The blame falls on {listed(blamed)}." if blamed else ""
     lasted = span((alarm.end - alarm.start) / 1e9)
     return f"{which} began {when}, lasted {lasted} and has p\u00a0=\u00a0{chance(alarm.p_value)}.{blame}"
+
+
+def _events(report: Report) -> str:
+    meet = np.array([[a.start <= end and a.end >= start for a in report.alarms] for start, end in report.events])
+    found, beside = int(meet.any(1).sum()), len(report.alarms) - int(meet.any(0).sum())
+    others = f"; {beside} alarm{'s' * (beside != 1)} met none of them" if beside else ""
+    return f"{found} of the {len(report.events)} known events met an alarm{others}."
 
 
 def _budget(budget: Budget, lasted: float) -> str:
@@ -356,19 +362,20 @@ def best(table: Table) -> dict[str, float]:
 def downsample(times: NDArray[Any], values: NDArray[Any], points: int) -> NDArray[np.int64]:
     """Row numbers, at most `points`, that draw the line of all rows: each time bucket's first, last, least, greatest.
 
-    A missing stretch as long as a bucket keeps one missing row, so that it stays a gap. times, values (T,), points >= 6.
+    A missing stretch as long as a bucket keeps one missing row, and stays a gap. times, values (T,); points >= 6.
 
     >>> downsample(np.arange(1000), np.where(np.arange(1000) == 457, 9.0, 0.0), 30).tolist()
     [0, 199, 200, 399, 400, 457, 599, 600, 799, 800, 999]
     """
     if len(values) <= points:
         return np.arange(len(values))
-    width = (float(times[-1]) - float(times[0])) / max(1, (points - 1) // 5)
+    buckets = max(1, (points - 1) // 5)
+    width = float(times[-1] - times[0]) / buckets
     seen = np.flatnonzero(np.isfinite(values))
     if not len(seen):
         return np.zeros(1, np.int64)
     breaks = np.flatnonzero((np.diff(seen) > 1) & (np.diff(times[seen]) >= width))
-    bucket = ((times[seen] - times[0]) / width * (1 - 1e-12)).astype(np.int64)
+    bucket = np.minimum((times[seen] - times[0]) // width, buckets - 1)
     first = np.flatnonzero(np.diff(bucket, prepend=-1))
     number = np.repeat(np.arange(len(first)), np.diff(first, append=len(seen)))
     kept = [first, np.append(first[1:], len(seen)) - 1]

@@ -14,6 +14,9 @@ FENCE = 3.0
 ROUNDING = 1e-14
 """A spread below this part of the channel's size is the rounding of a constant, not movement."""
 
+SMALLEST = 1e-150
+"""No sensor moves less; down to here no reading that `series.check` lets in can overflow when divided by the spread."""
+
 
 class Scale(msgspec.Struct, frozen=True, eq=False):
     """Where each channel sits and how much it moves; `apply` and `undo` give the same bits row by row as all at once.
@@ -43,10 +46,10 @@ def learn(values: NDArray[Any]) -> Scale:
     >>> learn(np.array([[0.0], [2.0], [4.0]])).center
     array([2.])
 
-    The fence lies 3 x (q99 - q01) beyond the 1 % and 99 % points, so that one reading of 1e30 neither moves the scale nor
-    overflows, while a channel that is 0 nearly always keeps its rare events: where q01 == q99 there is no fence, because
-    it would cut away all that the channel ever does. Spread is 1 for a channel that never moves, center 0 for one never
-    seen. NaN = missing, left out.
+    The fence lies 3 x (q99 - q01) beyond the 1 % and 99 % points, so that one reading of 1e30 neither moves the scale
+    nor overflows, while a channel that is 0 nearly always keeps its rare events: where q01 == q99 there is no fence,
+    because it would cut away all that the channel ever does. Spread is 1 for a channel that never moves, center 0 for
+    one never seen. NaN = missing, left out.
     """
     learned = [_of_one(column) for column in np.asarray(values, dtype=np.float64).T]
     return Scale(np.array([center for center, _ in learned]), np.array([spread for _, spread in learned]))
@@ -62,7 +65,8 @@ def _of_one(column: NDArray[np.float64]) -> tuple[float, float]:
         return float(seen[0]), 1.0
     unit = _unit(seen)
     center, spread = float(np.mean(seen / unit)), float(np.std(seen / unit))
-    return center * unit, spread * unit if spread > ROUNDING else 1.0
+    moves = spread > ROUNDING and spread * unit > SMALLEST
+    return center * unit, spread * unit if moves else 1.0
 
 
 def _fenced(seen: NDArray[np.float64]) -> NDArray[np.float64]:

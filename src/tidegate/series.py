@@ -127,9 +127,9 @@ def check(
     >>> series.notes
     ('constant channel: c1', '16.7 % of the values are missing')
 
-    values (T, C) or (T,): numbers, NaN = missing; copied. times (T,): UTC nanoseconds; without them row numbers count, one
-    every `interval` (seconds or "5min"; 1 s if not given). Unsorted rows are sorted and noted; of rows with equal times
-    `duplicates="last"` keeps the last, "error" refuses. Raises DataError.
+    values (T, C) or (T,): numbers, NaN = missing; copied. times (T,): UTC nanoseconds; without them row numbers count,
+    one every `interval` (seconds or "5min"; 1 s if not given). Unsorted rows are sorted and noted; of rows with equal
+    times `duplicates="last"` keeps the last, "error" refuses. Raises DataError.
     """
     table = _matrix(values, name)
     names = _names(channels, table.shape[1], name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -49,7 +50,7 @@ def _from_file(path: Path, asked: Asked) -> pl.DataFrame:
         return _from_text(path, asked)
     except (OSError, EOFError) as error:
         raise DataError(f"cannot read it: {getattr(error, 'strerror', None) or error}", where=str(path)) from error
-    except (UnicodeError, LookupError) as error:
+    except UnicodeError as error:
         do = 'layout=Layout(encoding="latin-1"), say'
         raise DataError(f"text in another encoding: {error}", wanted="UTF-8", do=do, where=str(path)) from error
     except pl.exceptions.PolarsError as error:
@@ -78,6 +79,10 @@ def _from_text(path: Path, asked: Asked) -> pl.DataFrame:
     with gzip.open(path) if packed else path.open("rb") as file:
         head = file.read(SAMPLE)
     encoding = asked.layout.encoding or _encoding(head, path)
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise SettingError(f"no encoding named {encoding!r}", wanted="for example utf-8 or latin-1") from None
     rows, delimiter = _sample(head.decode(encoding, "replace"), len(head) == SAMPLE, asked)
     decimal = asked.layout.decimal or _decimal(rows, delimiter)
     names, skip = _header(rows, decimal, asked)
@@ -86,9 +91,9 @@ def _from_text(path: Path, asked: Asked) -> pl.DataFrame:
     if isinstance(content, bytes) and not plain:
         content = content.decode(encoding).encode()
     numbers = _number_columns(rows[skip:], names, decimal, asked)
-    texts = {name: pl.String for name in names}
+    texts = dict.fromkeys(names, pl.String)
     try:
-        frame = _parse(content, {**texts, **{name: pl.Float64 for name in numbers}}, delimiter, decimal, skip, asked)
+        frame = _parse(content, {**texts, **dict.fromkeys(numbers, pl.Float64)}, delimiter, decimal, skip, asked)
     except pl.exceptions.PolarsError:  # a number that is none, or padded with spaces: read as text, then judge
         try:
             frame = _parse(content, texts, delimiter, decimal, skip, asked)
@@ -115,8 +120,6 @@ def _parse(
 
 def _encoding(head: bytes, path: Path) -> str:
     """utf-16 and utf-8 with a mark, utf-8, or else latin-1, in which every byte means something."""
-    if not head.strip():
-        raise DataError("an empty file", wanted="at least one row", where=str(path))
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     if b"\0" in head:
@@ -131,6 +134,8 @@ def _encoding(head: bytes, path: Path) -> str:
 def _sample(text: str, cut: bool, asked: Asked) -> tuple[list[list[str]], str]:
     """The first rows, split into cells, and the delimiter: the first that splits all rows alike, else the commonest."""
     lines = [line for line in text.lstrip("\ufeff").splitlines()[: -1 if cut else None][:1000] if line.strip()]
+    if not lines:
+        raise DataError("an empty file", wanted="at least one row", where=asked.name)
     marks = [asked.layout.delimiter] if asked.layout.delimiter else ["\t", ";", "|", ","]
     tried = [(list(csv.reader(lines, delimiter=mark)), mark) for mark in marks]
     return next((one for one in tried if _even(one[0])), max(tried, key=lambda one: len(one[0][0])))
@@ -254,7 +259,7 @@ def _from_frame(source: Any) -> pl.DataFrame:
         raise DataError(saw, wanted="a path, a database URL, a data frame or an array (T, C)") from None
     if isinstance(table, nw.LazyFrame):
         table = table.collect()
-    return pl.DataFrame([_from_column(table[name]) for name in table.columns])
+    return pl.DataFrame([_from_column(column) for column in table.iter_columns()])
 
 
 def _from_column(column: nw.Series[Any]) -> pl.Series:

@@ -40,7 +40,8 @@ def machine(rows: int = 10_000, channels: int = 8, seed: int = 0, *, freedom: fl
     <Series machine: 1,440 rows x 3 channels, every 1 min, 2024-01-01 00:00:00 to 2024-01-01 23:59:00>
 
     Every channel mixes the same four causes (the time of day, the load regime, two slow wanderings) and adds its own
-    autocorrelated noise, Student-t with `freedom` degrees (3 gives heavy tails), a tenth as strong. Each has its own units.
+    autocorrelated noise, Student-t with `freedom` degrees (3 gives heavy tails), a tenth as strong. Each has its own
+    units.
     """
     rng = np.random.default_rng(seed)
     day = np.sin(2 * np.pi * np.arange(rows) / 1440)
@@ -72,8 +73,8 @@ def plant(
     (10, 2.121)
 
     `size` counts standard deviations of the channel. spike and level: added; drift: added bit by bit; frozen: the last
-    good reading stays; unlinked: the channel's own readings of another time, so that only its link to the others breaks;
-    noise: Gaussian, added. Faults can be planted one after another: the labels add up.
+    good reading stays; unlinked: the channel's own readings of another time, so that only its link to the others
+    breaks; noise: Gaussian, added. Faults can be planted one after another: the labels add up.
     """
     if not 0 <= start < start + length <= len(series):
         raise SettingError(f"a fault in rows {start} to {start + length}", wanted=f"rows inside 0 to {len(series)}")

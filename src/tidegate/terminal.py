@@ -1,4 +1,4 @@
-"""What all commands share: options in groups, refusals without a traceback, progress, and output that is whole or not there.
+"""What all commands share: options in groups, refusals without traceback, progress, output whole or not at all.
 
 Only click is imported here: `tidegate --help` must not wait for anything else.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,16 +23,25 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 ANOMALY = 3  # the exit code of `apply --fail-on-anomaly`; 1 is a failure and 2 is wrong usage
 
 
+class Group(click.Group):
+    """Commands, listed in the order in which they are written."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(self.commands)
+
+
 class Verb(click.Command):
     """A command that takes its options in groups, and prints what Tidegate refuses as it is said, with exit code 1.
 
-    An argument annotated with a NamedTuple gets the options that its fields name; so no function needs twenty arguments.
+    An argument annotated with a NamedTuple gets the options that its fields name (None for those that the command does
+    not have): no function needs twenty arguments.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         assert self.callback is not None
-        with refusals([option.name or "" for option in self.params]):
+        with refusals():
             return ctx.invoke(self.callback, **grouped(ctx.params, get_type_hints(self.callback)))
 
 
@@ -47,7 +55,7 @@ def grouped(values: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, An
     """
     asked = {name: getattr(kind, "_fields", None) for name, kind in hints.items() if name != "return"}
     return {
-        name: values[name] if fields is None else hints[name](*(values[field] for field in fields))
+        name: values[name] if fields is None else hints[name](*(values.get(field) for field in fields))
         for name, fields in asked.items()
     }
 
@@ -64,12 +72,12 @@ def options(*each: Callable[[Command], Command]) -> Callable[[Command], Command]
 
 
 @contextmanager
-def refusals(known: list[str]) -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Turn every expected failure into one message on stderr; what is not expected keeps its traceback."""
     try:
         yield
     except TidegateError as error:
-        raise click.ClickException(as_options(str(error), known)) from error
+        raise click.ClickException(as_options(str(error), _known())) from error
     except MemoryError:
         raise click.ClickException("the computer ran out of memory\n  do: give fewer rows or channels") from None
     except OSError as error:
@@ -96,7 +104,12 @@ def as_options(text: str, known: list[str]) -> str:
 
 def say(text: str) -> None:
     """A message for the person at the terminal: stderr, so that stdout holds data only."""
-    click.echo(text, err=True)
+    click.echo(as_options(text, _known()), err=True)
+
+
+def _known() -> list[str]:
+    context = click.get_current_context(silent=True)
+    return [option.name or "" for option in context.command.params] if context else []
 
 
 def show_json(value: object) -> None:
@@ -113,14 +126,19 @@ def _plain(value: Any) -> object:
 
 @contextmanager
 def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
-    """A bar with the time left, if stderr is a terminal; call what it gives with how much is done, and a word about it."""
+    """A bar with the time left, if stderr is a terminal; call what it gives with how much is done and a word on it."""
     if not sys.stderr.isatty():
         yield lambda done, note: None
         return
     from rich import progress as bars
     from rich.console import Console
 
-    shown = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.TaskProgressColumn(), bars.TextColumn("{task.fields[note]}"))
+    shown = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.TextColumn("{task.fields[note]}"),
+    )
     with bars.Progress(*shown, bars.TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)
@@ -137,7 +155,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             yield out
         return
     target = Path(os.path.realpath(path))  # a link stays a link
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with draft.open("xb") as out:
             yield out
@@ -153,20 +171,31 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
 def _advice(error: OSError) -> str:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return "free space there, or give a path on another disk" if full else "choose a folder that exists and that you may write to"
+    return (
+        "free space there, or give a path on another disk"
+        if full
+        else "choose a folder that exists and that you may write to"
+    )
 
 
 def ready(*paths: Path | None, inputs: tuple[object, ...] = ()) -> None:
-    """Refuse before any work what could not be written after it: no such folder, no permission, or one of the inputs."""
+    """Refuse before any work what could not be written after it: no folder, no permission, or one of the inputs."""
     for path in filter(None, paths):
-        same = [name for name in inputs if os.path.exists(str(name)) and path.exists() and os.path.samefile(path, str(name))]
+        same = [
+            name for name in inputs if os.path.exists(str(name)) and path.exists() and os.path.samefile(path, str(name))
+        ]
         if same:
             raise click.UsageError(f"{path} is an input; give another name for what is written")
         if path.is_dir():
             raise click.UsageError(f"{path} is a folder; give the name of a file in it")
         if not os.access(path.parent, os.W_OK):
             saw = "you may not write to" if path.parent.is_dir() else "there is no folder"
-            raise SettingError(f"{saw} {path.parent}", wanted="a folder for the result", do="make it, or choose another", where=str(path))
+            raise SettingError(
+                f"{saw} {path.parent}",
+                wanted="a folder for the result",
+                do="make it, or choose another",
+                where=str(path),
+            )
 
 
 def needs(package: str, extra: str) -> None:

@@ -15,9 +15,8 @@ from .series import Times, time_text
 
 TIME_NAME = re.compile(r"\W*(date|time|timestamp|datetime|ds|ts|utc|epoch)(?![a-z])", re.IGNORECASE)
 COMPACT = r"^(19|20)\d\d(0[1-9]|1[0-2])[0-3]\d([0-2]\d[0-5]\d([0-5]\d)?)?$"
-DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y") + (
-    ("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d %b %Y", "%d-%b-%Y", "%Y%m%d")
-)
+FULL_DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y")
+DATES = (*FULL_DATES, "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d %b %Y", "%d-%b-%Y", "%Y%m%d")
 CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%H%M%S", "%H%M")
 FORMATS = DATES + tuple(
     f"{day}{gap}{clock}{zone}"
@@ -120,7 +119,8 @@ def _from_epoch(text: pl.Series, numbers: pl.Series, where: str, notes: list[str
 def _formats(text: str) -> list[str]:
     """The formats in which one time can be read; only those that part the date as the text does are tried."""
     one, mark = pl.Series([_normal(text)]), re.search(r"[^0-9A-Za-z]", text[:8])
-    likely = [pattern for pattern in FORMATS if pattern[2] == (mark[0] if mark else "%")]
+    parts = mark[0] if mark else "%"
+    likely = [each for each in FORMATS if each[2] == parts and (" " in text or " " not in each)]
     tried = {pattern: one.str.to_datetime(pattern, time_unit="us", strict=False)[0] for pattern in likely}
     return [pattern for pattern, parsed in tried.items() if parsed is not None and parsed.year >= 1000]
 
@@ -137,7 +137,7 @@ def _column_in(text: pl.Series, pattern: str) -> pl.Series:
 
 
 def _parsed(text: pl.Series, pattern: str | None, where: str, notes: list[str]) -> pl.Series:
-    """Times read in the one format that all of them have; of day first and month first, the one that is in order."""
+    """Times read in the one format that all of them have; of day and month first, the one in order or in even steps."""
     patterns = [pattern] if pattern else _formats(text[0])
     if not patterns:
         do = 'time="..." names another column, time=False reads none, layout=Layout(time_format="%d/%m/%Y %H:%M") helps'
@@ -153,11 +153,14 @@ def _parsed(text: pl.Series, pattern: str | None, where: str, notes: list[str]) 
     refuse_row(text, best.is_null(), "{!r} is not written like the times before it", f"as in {text[0]!r}", where)
     whole = {each: column for each, column in tried.items() if not column.has_nulls()}
     ordered = {each: column for each, column in whole.items() if len(whole) == 1 or column.is_sorted()}
+    if len(ordered) > 1:
+        ordered = {each: column for each, column in ordered.items() if column.diff().drop_nulls().n_unique() == 1}
     if len(ordered) != 1:
         do = f"layout=Layout(time_format={patterns[0]!r}), say"
         raise DataError(f"{text[0]!r} can be read in {len(whole)} ways", wanted=" or ".join(whole), do=do, where=where)
     if len(whole) > 1:
-        notes.append(f"the times could be {' or '.join(whole)}: read as {next(iter(ordered))}, which is in order")
+        chosen = next(iter(ordered))
+        notes.append(f"the times could be {' or '.join(whole)}: read as {chosen}, in order or in even steps")
     return next(iter(ordered.values()))
 
 
@@ -207,8 +210,9 @@ def _refuse_fall_back(times: Times, where: str) -> None:
     if not len(back) or not ((steps[back] >= -HOUR) & (steps[back] + HOUR <= 2 * np.median(np.abs(steps)))).all():
         return
     row = int(back[0]) + 1
+    jump = f"from {time_text(times[row - 1])} to {time_text(times[row])}"
     raise DataError(
-        f"the clock goes back from {time_text(times[row - 1])} to {time_text(times[row])}, as local time does in autumn",
+        f"the clock goes back {jump}, as local time does in autumn",
         wanted="UTC, times with an offset, or the zone that they are local to",
         do='zone="Europe/Rome" (say), or zone="UTC" if they are UTC and only out of order',
         where=f"{where}, row {row + 1:,}",

@@ -100,8 +100,8 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train, yielding one record an epoch; `run` holds the best weights and the history at any moment.
 
-    Ctrl-C ends training and keeps the best so far. With `checkpoint`, the whole state is written there after each
-    epoch; `resume=True` goes on from it and refuses one of another run.
+    With `checkpoint`, the whole state is written there after each epoch; `resume=True` goes on from it and refuses one
+    of another run.
     """
     torch = torch_or_error()
     params = {name: torch.tensor(w, device=run.device, requires_grad=True) for name, w in problem.weights.items()}
@@ -120,12 +120,19 @@ def fit(
             if checkpoint is not None:
                 _store(checkpoint, identity, params, adam, run)
             yield run.history[-1]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def watch(epochs: Iterator[Epoch], run: Fit, on_epoch: Callable[[Epoch], None]) -> None:
+    """Train to the end, telling of each epoch; Ctrl-C, while training or while telling, keeps the best so far."""
+    try:
+        for epoch in epochs:
+            on_epoch(epoch)
     except KeyboardInterrupt:
         if not run.history:
             raise
-        run.stopped = f"interrupted in epoch {len(run.history)}"
-    finally:
-        torch.set_num_threads(threads)
+        run.stopped = f"interrupted after epoch {run.history[-1].epoch}; the best weights so far were kept"
 
 
 def _epoch(problem: Problem, settings: Training, params: dict[str, Tensor], adam: Any, run: Fit, seed: int) -> Epoch:

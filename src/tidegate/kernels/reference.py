@@ -10,7 +10,8 @@ from ..cells import STEPS, Array, Weights
 def scan(cell: str, x: Array, state: Array, weights: Weights) -> tuple[Array, Array]:
     """Run one layer over time: `x` (N, T, I) and `state` (parts, N, H) give outputs (N, T, H) and the last state.
 
-    >>> y, last = scan("gru", np.ones((1, 2, 1)), np.zeros((1, 1, 1)), (np.ones((3, 1)), np.ones((3, 1)), np.zeros(3), np.zeros(3)))
+    >>> weights = (np.ones((3, 1)), np.ones((3, 1)), np.zeros(3), np.zeros(3))
+    >>> y, last = scan("gru", np.ones((1, 2, 1)), np.zeros((1, 1, 1)), weights)
     >>> bool(y[0, -1] == last[0])
     True
     """

@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import calibrate, metrics, save, train
+from .. import calibrate, save, train
 from ..calibrate import AlarmState, Calibration, Threshold
 from ..errors import DataError
-from ..read import as_series
+from ..reader import as_series
 from ..save import File
 from ..scale import Scale
 from ..series import SECOND, Series, instant, span_text, time_text
@@ -37,7 +37,7 @@ METHODS = {"prediction": (True, False), "reconstruction": (False, True), "both":
 
 
 class AnomalyDetector:
-    """Says how unusual each reading is, when that becomes an alarm at the budget you set, and which channels are to blame.
+    """Says how unusual each reading is, when that is an alarm at the budget you set, and which channels to blame.
 
     >>> AnomalyDetector(false_alarms="1/day", seed=1)
     AnomalyDetector(false_alarms='1/day', seed=1)
@@ -104,10 +104,9 @@ class AnomalyDetector:
         heads, training = self._heads(len(series.channels)), self.training or SIZES[self.size][1]
         run = Fit({}, device=train.device(self.device))
         problem = learning.problem(past, z, heads, training, self.seed, run.device)
-        for epoch in train.fit(
-            problem, training, run, seed=self.seed, checkpoint=Path(checkpoint) if checkpoint else None, resume=resume
-        ):
-            on_epoch(epoch)
+        path = Path(checkpoint) if checkpoint else None
+        epochs = train.fit(problem, training, run, seed=self.seed, checkpoint=path, resume=resume)
+        train.watch(epochs, run, on_epoch)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
         self.model_ = learning.finish(past, z, learned, heads, run.weights, alarming)
         self._calibrate(past, rivals.learn(past))
@@ -130,6 +129,7 @@ class AnomalyDetector:
         self.calibration_ = calibrate.learn(scores, interval=self.interval_, merge=merge, starts=starts)
         self.checks_ = learning.checks(scores, starts, self.interval_, merge)
         self.rivals_ = rivals.calibrated(naive, past, self.interval_, merge)
+        self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_})
 
     def recalibrate(self, normal: Any, *, interval: str | float | None = None) -> Self:
         """Keep what was learned, but measure anew what is normal, on later history that you know to be good.
@@ -158,7 +158,7 @@ class AnomalyDetector:
         c = len(self.channels_)
         arrays = scoring.start(self.model_.heads) | {"alarm": AlarmState().to_array(), "blame": np.zeros(c)}
         arrays |= {"times": np.zeros(2, dtype=np.int64)}  # of the last row, and of the first row of an open alarm
-        return State(arrays, self._fingerprint)
+        return State(arrays, self.fingerprint_)
 
     def apply(self, X: Any, state: State | None = None) -> Found:
         """Score every row; with `state`, as the continuation of what it has seen.
@@ -192,6 +192,7 @@ class AnomalyDetector:
     def _read(
         self, values: NDArray[np.float64], times: NDArray[np.int64], state: State, *, name: str, notes: list[str]
     ) -> Found:
+        verbs.same_model(state.model, self.fingerprint_)
         before, model, limit = state.arrays, self.model_, self.threshold_
         alarm = AlarmState.from_array(before["alarm"])
         cuts = self._resets(times, before, alarm.row)
@@ -290,7 +291,7 @@ class AnomalyDetector:
         """The detector that `save` wrote; `tidegate.load` calls this."""
         spec = verbs.decode(file, Spec)
         arrays = file.arrays(_implied(spec))
-        detector = cls(**{name: value for name, value in msgspec.structs.asdict(spec.params).items()})
+        detector = cls(**msgspec.structs.asdict(spec.params))
         part = verbs.under(arrays)
         scale = Scale(arrays["scale/center"], arrays["scale/spread"])
         normal = Normal(arrays["normal/residual"], arrays["normal/average"])
@@ -301,11 +302,8 @@ class AnomalyDetector:
         detector.notes_, detector.device_, detector.checks_ = spec.notes, spec.device, spec.checks
         detector.split_times_ = spec.split_times
         detector.rivals_ = {name: rivals.from_file(name, known, arrays) for name, known in spec.rivals.items()}
+        detector.fingerprint_ = verbs.fingerprint(detector._arrays(), {"channels": spec.channels})
         return detector
-
-    @property
-    def _fingerprint(self) -> str:
-        return verbs.fingerprint(self._arrays(), {"channels": self.channels_})
 
     # ------------------------------------------------------------------ scikit-learn's conventions
 
@@ -328,6 +326,8 @@ class AnomalyDetector:
 
     def score(self, X: Any, y: Any) -> float:
         """AUROC of the score against labels y (T,), 1 = abnormal."""
+        from .. import metrics
+
         return metrics.auroc(np.asarray(y), self.apply(X).score)
 
     # ------------------------------------------------------------------ settings

@@ -80,7 +80,7 @@ def _decode(params: network.Params, heads: Heads, squeezed: Any) -> list[Any]:
 
 
 def _unroll(params: network.Params, heads: Heads, squeezed: Any) -> list[Any]:
-    """From each row's bottleneck, run the decoder backwards in time on an input of zeros: its step k tells of k rows ago."""
+    """From each row's bottleneck, run the decoder on an input of zeros: its step k tells of k rows ago."""
     n, t = squeezed.shape[:2]
     first = kernels.tanh(network.dense(params, "decoder.start", squeezed)).reshape(1, 1, n * t, DECODER)
     decoder = {name.removeprefix("decoder."): w for name, w in params.items() if name.startswith("decoder.")}
@@ -111,7 +111,7 @@ def residuals(heads: Heads, answers: NDArray[Any], z: NDArray[Any]) -> NDArray[n
 
 
 def loss(params: network.Params, heads: Heads, x: Any, z: Any, seen: Any, drop: Any) -> Any:
-    """Sum over the answers of the mean squared residual on a batch of windows, where there was something to read (torch).
+    """Sum over the answers of the mean squared residual on a batch of windows, where something was read (torch).
 
     x (N, T, 2C) what the network is given, z (N, T, C) what was really read, seen (N, T, C) 1 where it was.
     """

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import Interval, Threshold
+from ..calibrate import Span, Threshold
 from .scoring import REASONS
 from .verbs import State
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars
 
 Floats = NDArray[np.float64]
-NAMED = 0.8  # an alarm names the channels that carry this share of its blame, at most five
+NAMED = 0.8  # of its blame is on the channels that an alarm names, at most five
 
 
 class Alarm(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The answer of `apply`, a row for every row of the data; bigger scores are more unusual, NaN = no score (see `reason`)."""
+    """The answer of `apply`, a row for every row of data; bigger = more unusual, NaN = no score (see `reason`)."""
 
     name: str
     channels: tuple[str, ...]
@@ -118,7 +118,7 @@ class Found:
 
 
 def blame(
-    contributions: Floats, over: NDArray[np.bool_], intervals: list[Interval], base: int, carried: Floats
+    contributions: Floats, over: NDArray[np.bool_], intervals: list[Span], base: int, carried: Floats
 ) -> list[Floats]:
     """What each channel adds to each alarm (C,), over its unusual rows; `carried` is the part of an alarm already open.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import calibrate, network, scale, surprise, train
 from ..errors import DataError
 from ..scale import Scale
-from ..series import Series, instant
+from ..series import Series
 from ..settings import Alarming, Training, Window
 from ..train import Problem
 from ..windows import split, starts_inside
@@ -75,7 +75,7 @@ def whole(series: Series, gap: float) -> History:
 def _excluded(series: Series, exclude: Iterable[tuple[Any, Any]]) -> NDArray[np.bool_]:
     out = np.zeros(len(series), dtype=bool)
     for first, last in exclude:
-        out |= (series.times >= instant(first)) & (series.times < instant(last))
+        out[series._row(first, 0) : series._row(last, len(series))] = True
     return out
 
 
@@ -179,7 +179,7 @@ def normal_scores(model: Model, past: History) -> Floats:
 def checks(
     scores: Floats, starts: NDArray[np.int64], interval: float, merge: int
 ) -> list[tuple[float, float, float, float]]:
-    """How a budget from the first half of the calibration held in the second: (kept, observed, low, high), alarms a second.
+    """How a budget from the first half of the calibration held in the second: (kept, observed, low, high) a second.
 
     low and high: what chance allows around the kept rate (95 %, Poisson).
     """

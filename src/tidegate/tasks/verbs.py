@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import save
 from ..cells import GATES
 from ..errors import DataError, ModelFileError, NotFittedError, SettingError
-from ..read import as_series
+from ..reader import as_series
 from ..series import Series, span_text
 
 Arrays = dict[str, NDArray[Any]]
@@ -44,12 +44,15 @@ class State(msgspec.Struct, frozen=True, eq=False):
 def load_state(path: str | Path, like: State) -> State:
     """Read a state written by `State.save`; `like` is any state of the model that is to go on from it."""
     file = save.open_file(path, "state")
-    if file.spec.get("model") != like.model:
-        raise ModelFileError(
-            "the state belongs to another model", where=str(path), do="load it with the model that wrote it"
-        )
+    same_model(file.spec.get("model"), like.model, where=str(path))
     implied = {name: (array.shape, str(array.dtype)) for name, array in like.arrays.items()}
     return State(file.arrays(implied), like.model)
+
+
+def same_model(theirs: object, ours: str, where: str = "") -> None:
+    """Refuse a state that another model made: its numbers mean nothing here."""
+    if theirs != ours:
+        raise ModelFileError("the state belongs to another model", where=where, do="use the model that made it")
 
 
 def fingerprint(arrays: Arrays, spec: dict[str, Any]) -> str:

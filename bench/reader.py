@@ -1,6 +1,6 @@
 """Reading 1,000,000 x 10 rows of CSV: seconds and memory of `tidegate.read` beside `pandas.read_csv`, in one run.
 
-    python bench/read.py [ROWS]
+    python bench/reader.py [ROWS]
 
 Each reader runs in a process of its own; memory is the growth of the largest resident size while it reads, after the
 libraries are imported. Both end with a float64 matrix and the times parsed.
@@ -32,7 +32,7 @@ def write(path: Path, rows: int) -> None:
 
 
 def with_tidegate(path: str) -> tuple[int, int]:
-    from tidegate.read import read
+    from tidegate.reader import read
 
     return read(path).values.shape
 

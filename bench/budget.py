@@ -1,0 +1,100 @@
+"""Is the alarm budget kept? Synthetic normal scores: calibrate on the first part, count alarms in the rest.
+
+    python bench/budget.py [--repeats 40] [--rows 2000 20000 100000]
+
+One row of the table is one kind of score at one calibration length and one budget, given as alarms per length of the
+calibration. `kept` is the rate that `threshold` says it keeps, in the same unit; a run lasts 12 such alarms. `inside`,
+`above`, `below`: the share of runs whose count is there of the two-sided 95 % Poisson interval of what is expected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegate.calibrate import alarms, learn
+
+Floats = NDArray[np.float64]
+MERGE, EXPECTED, DAY = 10, 12, 1440
+BUDGETS = (1, 3, 10, 30, 100, 300)
+
+
+def wander(noise: Floats, phi: float) -> Floats:
+    """(T, R) first-order autoregression of unit variance when the noise has it."""
+    out, last = np.empty_like(noise), noise[0]
+    for t, row in enumerate(noise):
+        last = phi * last + row * math.sqrt(1 - phi * phi)
+        out[t] = last
+    return out
+
+
+def daily(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
+    """Noise that is three times as strong at one time of the day as at the other."""
+    phase = 2 * np.pi * (np.arange(shape[0])[:, None] + rng.integers(DAY, size=shape[1])) / DAY
+    return (wander(rng.normal(size=shape), 0.9) * (1 + 0.5 * np.sin(phase))) ** 2
+
+
+KINDS: dict[str, Callable[[np.random.Generator, tuple[int, int]], Floats]] = {
+    "AR .5, squared": lambda rng, shape: wander(rng.normal(size=shape), 0.5) ** 2,
+    "AR .9, squared": lambda rng, shape: wander(rng.normal(size=shape), 0.9) ** 2,
+    "AR .99, squared": lambda rng, shape: wander(rng.normal(size=shape), 0.99) ** 2,
+    "AR .9, absolute": lambda rng, shape: np.abs(wander(rng.normal(size=shape), 0.9)),
+    "t3 AR .5, squared": lambda rng, shape: wander(rng.standard_t(3, size=shape), 0.5) ** 2,
+    "daily cycle": daily,
+    "mixture, 1 % x3": lambda rng, shape: (
+        np.abs(wander(rng.normal(size=shape), 0.9)) * np.where(rng.random(shape) < 0.01, 3, 1)
+    ),
+}
+
+
+def poisson_limits(mean: float) -> tuple[int, int]:
+    """The least and the most that a Poisson count of this mean is with 2.5 % on either side."""
+    terms = np.arange(int(mean + 12 * math.sqrt(mean) + 30))
+    upto = np.cumsum(np.exp(terms * math.log(mean) - mean - np.array([math.lgamma(k + 1) for k in terms])))
+    return int(np.searchsorted(upto, 0.025)), int(np.searchsorted(upto, 0.975))
+
+
+def trial(scores: Floats, rows: int) -> list[tuple[float, float, int, bool, bool]]:
+    """For each budget: kept, expected, observed, above, below."""
+    calibration, later = learn(scores[:rows], interval=1.0, merge=MERGE), scores[rows:]
+    out = []
+    for budget in BUDGETS:
+        limit = calibration.threshold(budget / rows)
+        run = later[: int(EXPECTED / limit.kept)]
+        observed, expected = len(alarms(run, run, limit.value, merge=MERGE)[1]), limit.kept * len(run)
+        low, high = poisson_limits(expected)
+        out.append((limit.kept * rows, expected, observed, observed > high, observed < low))
+    return out
+
+
+def main() -> None:
+    """Print the table."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--repeats", type=int, default=40)
+    options.add_argument("--rows", type=int, nargs="+", default=[2_000, 20_000, 100_000])
+    options.add_argument("--seed", type=int, default=0)
+    given = options.parse_args()
+    print(f"merge {MERGE} steps, {given.repeats} runs a row, {EXPECTED} alarms expected in each, seed {given.seed}")
+    print("| scores | rows | budget | kept | observed/expected | inside | above | below |")
+    print("|---|---|---|---|---|---|---|---|")
+    for rows in given.rows:
+        for kind, make in KINDS.items():
+            rng, runs = np.random.default_rng(given.seed), []
+            for start in range(0, given.repeats, 10):
+                scores = make(rng, (1000 + rows * (EXPECTED + 2), min(10, given.repeats - start)))[1000:]
+                runs += [trial(column, rows) for column in np.ascontiguousarray(scores.T)]
+            for budget, (kept, expected, observed, above, below) in zip(
+                BUDGETS, np.array(runs).transpose(1, 2, 0), strict=True
+            ):
+                print(
+                    f"| {kind} | {rows} | {budget} | {np.median(kept):.3g} | {observed.sum() / expected.sum():.2f} "
+                    f"| {1 - above.mean() - below.mean():.2f} | {above.mean():.2f} | {below.mean():.2f} |"
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Learn one sine and nothing else; then meet another one, of other scale, offset and frequency."""
+
+import numpy as np
+
+import tidegate as tg
+from tidegate import metrics
+
+
+def main() -> float:
+    t = np.arange(4000)
+    known = np.sin(2 * np.pi * t / 50)
+    unseen = 2.0 * np.sin(2 * np.pi * t[:1000] / 31) + 1.0
+
+    detector = tg.AnomalyDetector(method="prediction", seed=0).fit(known[:3000])
+    same, other = detector.apply(known[3000:]), detector.apply(unseen)
+    residuals = []
+    for name, found in (("the sine it knows", same), ("another sine", other)):
+        seen, expected = found.values[50:, 0], found.expected[50:, 0]
+        residuals.append(np.sqrt(metrics.mse(seen, expected)))
+        print(
+            f"{name:18}  MSE {metrics.mse(seen, expected):.2e}  correlation {metrics.correlation(seen, expected):.4f}"
+            f"  cosine {metrics.cosine_similarity(seen, expected):.4f}  rows in alarm {found.alarm.mean():.0%}"
+        )
+    print(f"the residual on the unseen sine is {residuals[1] / residuals[0]:.0f} times larger")
+    return float(residuals[1] / residuals[0])
+
+
+if __name__ == "__main__":
+    main()
