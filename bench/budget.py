@@ -1,6 +1,6 @@
 """Is the alarm budget kept? Synthetic normal scores: calibrate on the first part, count alarms in the rest.
 
-    python bench/budget.py [--repeats 40] [--rows 2000 20000 100000]
+    python bench/budget.py [--repeats 40] [--merge 30] [--rows 2000 20000 100000]
 
 One row of the table is one kind of score at one calibration length and one budget, given as alarms per length of the
 calibration. `kept` is the rate that `threshold` says it keeps, in the same unit; a run lasts 12 such alarms. `inside`,
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tidegate.calibrate import alarms, learn
 
 Floats = NDArray[np.float64]
-MERGE, EXPECTED, DAY = 10, 12, 1440
-BUDGETS = (1, 3, 10, 30, 100, 300)
+EXPECTED, DAY = 12, 1440
+BUDGETS = (3, 10, 30, 100, 300)
 
 
 def wander(noise: Floats, phi: float) -> Floats:
@@ -58,14 +58,14 @@ def poisson_limits(mean: float) -> tuple[int, int]:
     return int(np.searchsorted(upto, 0.025)), int(np.searchsorted(upto, 0.975))
 
 
-def trial(scores: Floats, rows: int) -> list[tuple[float, float, int, bool, bool]]:
+def trial(scores: Floats, rows: int, merge: int) -> list[tuple[float, float, int, bool, bool]]:
     """For each budget: kept, expected, observed, above, below."""
-    calibration, later = learn(scores[:rows], interval=1.0, merge=MERGE), scores[rows:]
+    calibration, later = learn(scores[:rows], interval=1.0, merge=merge), scores[rows:]
     out = []
     for budget in BUDGETS:
         limit = calibration.threshold(budget / rows)
         run = later[: int(EXPECTED / limit.kept)]
-        observed, expected = len(alarms(run, run, limit.value, merge=MERGE)[1]), limit.kept * len(run)
+        observed, expected = len(alarms(run, run, limit.value, merge=merge)[1]), limit.kept * len(run)
         low, high = poisson_limits(expected)
         out.append((limit.kept * rows, expected, observed, observed > high, observed < low))
     return out
@@ -76,17 +76,20 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--repeats", type=int, default=40)
     options.add_argument("--rows", type=int, nargs="+", default=[2_000, 20_000, 100_000])
+    options.add_argument("--merge", type=int, default=30)
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
-    print(f"merge {MERGE} steps, {given.repeats} runs a row, {EXPECTED} alarms expected in each, seed {given.seed}")
+    print(
+        f"merge {given.merge} steps, {given.repeats} runs a row, {EXPECTED} alarms expected in each, seed {given.seed}"
+    )
     print("| scores | rows | budget | kept | observed/expected | inside | above | below |")
     print("|---|---|---|---|---|---|---|---|")
     for rows in given.rows:
         for kind, make in KINDS.items():
             rng, runs = np.random.default_rng(given.seed), []
             for start in range(0, given.repeats, 10):
-                scores = make(rng, (1000 + rows * (EXPECTED + 2), min(10, given.repeats - start)))[1000:]
-                runs += [trial(column, rows) for column in np.ascontiguousarray(scores.T)]
+                scores = make(rng, (1000 + rows * (2 + EXPECTED // BUDGETS[0]), min(10, given.repeats - start)))[1000:]
+                runs += [trial(column, rows, given.merge) for column in np.ascontiguousarray(scores.T)]
             for budget, (kept, expected, observed, above, below) in zip(
                 BUDGETS, np.array(runs).transpose(1, 2, 0), strict=True
             ):

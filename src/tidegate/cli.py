@@ -88,6 +88,7 @@ class Written(NamedTuple):
 )
 @click.option("--size", type=click.Choice(["small", "medium", "large"]), default="small", help="The one dial.")
 @click.option("--channels", callback=inputs.names, metavar="A,B", help="The columns to learn from, if not all.")
+@click.option("--ignore", callback=inputs.names, metavar="A,B", help="Columns not to learn from.")
 @LABELS
 @click.option(
     "--exclude",
@@ -99,10 +100,15 @@ class Written(NamedTuple):
 @REPORT
 @JSON
 @click.option(
-    "--method", type=click.Choice(["both", "prediction", "reconstruction"]), default="both", help="How to expect."
+    "--method",
+    type=click.Choice(["both", "prediction", "reconstruction"]),
+    default="both",
+    help="Foresee, look back, or both.",
 )
-@click.option("--form", type=click.Choice(["streaming", "classical"]), default="streaming", help="Of reconstruction.")
-@click.option("--cell", type=click.Choice(["gru", "lstm", "rnn_tanh", "rnn_relu"]), default="gru", help="Which RNN.")
+@click.option("--form", type=click.Choice(["streaming", "classical"]), default="streaming", help="Of looking back.")
+@click.option(
+    "--cell", type=click.Choice(["gru", "lstm", "rnn_tanh", "rnn_relu"]), default="gru", help="Of the network."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="The same seed gives the same model.")
 @click.option("--device", default="auto", help="Where to train; auto takes a GPU if there is one.")
 @click.option("--checkpoint", type=FILE, metavar="FILE", help="Written after every epoch.")

@@ -74,6 +74,7 @@ class Source(NamedTuple):
     data: str
     time: str | None
     channels: list[str] | None
+    ignore: list[str] | None
     labels: str | None
     query: str | None
     duplicates: Literal["error", "last"]
@@ -108,6 +109,8 @@ class Source(NamedTuple):
         )
         if model and not series.clock and self.interval is None:
             series = as_series(series, interval=model.interval_)
+        if self.ignore and series.select(self.ignore):  # a name that is not there is refused
+            series = series.select([name for name in series.channels if name not in self.ignore])
         return cut(series, self.first, self.until)
 
 

@@ -412,7 +412,7 @@ function drawLosses() {
   const kept = { x: [epochs[best]], y: [valid[best]], mode: "markers", marker: { size: 8, color: css("expect") }, showlegend: false, hoverinfo: "skip" };
   Plotly.react($("losses"), [curve(train, "learned from", css("soft"), "4px,3px"), curve(valid, "later rows", css("expect")), kept], page($("losses"), {
     height: 300, margin: { l: 52, r: 12, t: 30, b: 44 }, showlegend: true, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" }, hovermode: "x unified",
-    xaxis: axis({ title: { text: "epoch" }, nticks: 8 }), yaxis: axis({ title: { text: "loss" }, type: wide ? "log" : "linear", nticks: 6 }),
+    xaxis: axis({ title: { text: "epoch" }, nticks: 8 }), yaxis: axis({ title: { text: "loss" }, type: wide ? "log" : "linear", nticks: 6, tickformat: ".2~g" }),
   }), config);
 }
 

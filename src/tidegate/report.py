@@ -180,7 +180,7 @@ def html(report: Report) -> str:
         report=report,
         verdict=verdict(report),
         blame=blame_table(report, order),
-        time=lambda ns: moment(ns, report.seen.clock).removesuffix(" UTC"),
+        time=lambda ns: moment(ns, report.seen.clock).removesuffix(" UTC").removeprefix("at "),
         thinned=_limit(report.seen) < len(report.seen.times),
         data=data,
         plotly=get_plotlyjs(),

@@ -188,7 +188,7 @@ def ready(*paths: Path | None, inputs: tuple[object, ...] = ()) -> None:
             raise click.UsageError(f"{path} is an input; give another name for what is written")
         if path.is_dir():
             raise click.UsageError(f"{path} is a folder; give the name of a file in it")
-        if not os.access(path.parent, os.W_OK):
+        if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             saw = "you may not write to" if path.parent.is_dir() else "there is no folder"
             raise SettingError(
                 f"{saw} {path.parent}",

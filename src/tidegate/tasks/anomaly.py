@@ -397,8 +397,8 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     table |= dict.fromkeys(("scale/center", "scale/spread", "band"), ((c,), "float64"))
     table |= {"normal/residual": ((outputs, c), "float64"), "normal/average": ((spans, outputs, c), "float64")}
     table |= {name: (shape, "float64") for name, shape in spec.shapes.items() if name.startswith("rivals/")}
-    lengths = zip(calibrate.ARRAYS, spec.calibration["stored"], strict=True)
-    return table | {f"calibration/{name}": ((length,), "float64") for name, length in lengths}
+    lengths = spec.calibration["lengths"]
+    return table | {f"calibration/{name}": ((lengths[name],), "float64") for name in calibrate.ARRAYS}
 
 
 def _facts(series: Series, past: learning.History) -> dict[str, str]:

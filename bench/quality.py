@@ -1,0 +1,131 @@
+"""Quality on real data, by one command: the anomaly detector at its defaults, its baselines beside, over several seeds.
+
+    python bench/quality.py                      # all tables, 5 seeds, written to bench/results.md
+    python bench/quality.py --quick              # one seed, printed only
+
+Needs the data folder beside the project (`../shared/data`; its README has the protocols and sources). Every setting is the
+library's default and the same for all data; thresholds come from training rows alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import tidegate as tg
+from tidegate import calibrate, metrics
+from tidegate.series import check
+from tidegate.settings import rate
+from tidegate.tasks import rivals
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+RESULTS = Path(__file__).parent / "results.md"
+NAMES = ("network", "last_value", "level", "pca")
+Scores = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (score, alarm), a row each
+
+
+def run(normal: tg.Series, later: tg.Series, seed: int) -> Scores:
+    """The detector and its baselines on later rows, each learned from the normal ones only."""
+    detector = tg.AnomalyDetector(seed=seed).fit(normal)
+    found = detector.apply(later, detector.apply(normal).state)
+    out = {"network": (found.score, found.alarm)}
+    both = np.concatenate([normal.values, later.values])
+    for name, rival in detector.rivals_.items():
+        score = rivals.score(name, rival.learned, both, np.zeros(1, dtype=np.int64))[len(normal) :]
+        limit = rival.calibration.threshold(rate(detector.alarming.budget))
+        alarm, _, _ = calibrate.alarms(score, rival.calibration.p_value(score), limit.value, merge=detector.alarming.merge)
+        out[name] = (score, alarm)
+    return out
+
+
+def skab(seed: int) -> dict[str, dict[str, float]]:
+    """SKAB valve1: per file the first 400 rows are normal, the rest is judged; F1 pooled over files."""
+    areas: dict[str, list[float]] = {name: [] for name in NAMES}
+    pooled: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
+    truth = []
+    for path in sorted((DATA / "skab" / "valve1").glob("*.csv"), key=lambda p: int(p.stem)):
+        series = tg.read(path, labels="anomaly")
+        series = series.select([c for c in series.channels if c != "changepoint"])
+        labels = np.asarray(series.labels)[400:] > 0
+        truth.append(labels)
+        for name, (score, alarm) in run(series[:400], series[400:], seed).items():
+            areas[name].append(metrics.auroc(labels, score))
+            pooled[name].append(alarm)
+    known = np.concatenate(truth)
+    return {name: _rows(known, np.concatenate(pooled[name])) | {"AUROC": float(np.mean(areas[name]))} for name in NAMES}
+
+
+def _rows(labels: np.ndarray, alarm: np.ndarray) -> dict[str, float]:
+    rates = {"false alarm %": 100 * metrics.false_alarm_rate(labels, alarm), "missed %": 100 * metrics.missed_rate(labels, alarm)}
+    return {"F1": metrics.f1(labels, alarm), **rates}
+
+
+def tsb(seed: int) -> dict[str, dict[str, float]]:
+    """TSB-AD's SMAP and SMD series: its training rows, its window, all rows scored; VUS-PR by its definition."""
+    table: dict[str, dict[str, float]] = {name: {} for name in NAMES}
+    with (DATA / "tsb_ad.csv").open() as file:
+        for line in csv.DictReader(file):
+            values, labels, known = _tsb_series(line["name"])
+            if not known:
+                continue
+            series = check(values)
+            rows = int(line["train_rows"])
+            for name, (score, _) in run(series[:rows], series[rows:], seed).items():
+                whole = np.concatenate([np.full(rows, np.nanmin(score)), score])
+                table[name][line["name"]] = metrics.vus_pr(labels, whole, int(line["vus_window"]))
+    for row in table.values():
+        for family in ("SMAP", "SMD"):
+            row[f"{family} mean"] = float(np.mean([v for k, v in row.items() if k.startswith(family)]))
+    return table
+
+
+def _tsb_series(name: str) -> tuple[np.ndarray, np.ndarray, bool]:
+    path = DATA / "smd" / f"{name.removeprefix('SMD_')}.npz" if name.startswith("SMD") else DATA / "smap_msl" / f"{name}.npz"
+    if not path.exists():
+        return np.empty(0), np.empty(0), False
+    with np.load(path) as arrays:
+        return arrays["test"].astype(float), arrays["label"].astype(int).ravel(), True
+
+
+def show(title: str, seeds: list[dict[str, dict[str, float]]]) -> Iterator[str]:
+    """A Markdown table: mean over seeds, and the standard deviation where the seed matters."""
+    columns = list(seeds[0]["network"])
+    yield f"\n## {title}\n"
+    yield "| | " + " | ".join(columns) + " |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for name in NAMES:
+        cells = []
+        for column in columns:
+            values = [seed[name][column] for seed in seeds]
+            spread = f" ± {np.std(values):.3f}" if name == "network" and len(seeds) > 1 else ""
+            cells.append(f"{np.mean(values):.3f}{spread}")
+        yield f"| {name} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one seed, printed only")
+    parser.add_argument("--only", choices=["skab", "tsb"])
+    args = parser.parse_args()
+    seeds = range(1 if args.quick else 5)
+    began, lines = time.time(), []
+    for name, title, table in (
+        ("skab", "SKAB valve1, 16 files, pooled; AUROC is the mean over files", skab),
+        ("tsb", "VUS-PR on TSB-AD's SMAP and SMD series", tsb),
+    ):
+        if args.only in (None, name):
+            lines += show(title, [table(seed) for seed in seeds])
+            print("\n".join(lines), flush=True)
+    if not args.quick and not args.only:
+        head = f"# Results\n\nMade by `python bench/quality.py`: {len(seeds)} seeds, {platform.machine()}, {time.time() - began:.0f} s."
+        RESULTS.write_text("\n".join([head, *lines, ""]))
+
+
+if __name__ == "__main__":
+    main()
