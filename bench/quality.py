@@ -39,7 +39,9 @@ def run(normal: tg.Series, later: tg.Series, seed: int) -> Scores:
     for name, rival in detector.rivals_.items():
         score = rivals.score(name, rival.learned, both, np.zeros(1, dtype=np.int64))[len(normal) :]
         limit = rival.calibration.threshold(rate(detector.alarming.budget))
-        alarm, _, _ = calibrate.alarms(score, rival.calibration.p_value(score), limit.value, merge=detector.alarming.merge)
+        alarm, _, _ = calibrate.alarms(
+            score, rival.calibration.p_value(score), limit.value, merge=detector.alarming.merge
+        )
         out[name] = (score, alarm)
     return out
 
@@ -62,7 +64,10 @@ def skab(seed: int) -> dict[str, dict[str, float]]:
 
 
 def _rows(labels: np.ndarray, alarm: np.ndarray) -> dict[str, float]:
-    rates = {"false alarm %": 100 * metrics.false_alarm_rate(labels, alarm), "missed %": 100 * metrics.missed_rate(labels, alarm)}
+    rates = {
+        "false alarm %": 100 * metrics.false_alarm_rate(labels, alarm),
+        "missed %": 100 * metrics.missed_rate(labels, alarm),
+    }
     return {"F1": metrics.f1(labels, alarm), **rates}
 
 
@@ -86,7 +91,11 @@ def tsb(seed: int) -> dict[str, dict[str, float]]:
 
 
 def _tsb_series(name: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    path = DATA / "smd" / f"{name.removeprefix('SMD_')}.npz" if name.startswith("SMD") else DATA / "smap_msl" / f"{name}.npz"
+    path = (
+        DATA / "smd" / f"{name.removeprefix('SMD_')}.npz"
+        if name.startswith("SMD")
+        else DATA / "smap_msl" / f"{name}.npz"
+    )
     if not path.exists():
         return np.empty(0), np.empty(0), False
     with np.load(path) as arrays:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate import save, train
-from tidegate.errors import DataError, MissingExtraError, ModelFileError
+from tidegate.errors import DataError, MissingExtraError, ModelFileError, SettingError
 from tidegate.settings import Training
 from tidegate.train import Fit, Problem
 
@@ -190,6 +190,13 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert train.device("auto") == wanted
     assert train.device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("wanted", ["abacus", "cuda:99", ""])
+def test_a_device_that_is_not_here_is_refused(wanted: str) -> None:
+    with pytest.raises(SettingError, match=f"device {wanted!r} cannot be used") as refused:
+        train.device(wanted)
+    assert "auto, cpu" in str(refused.value)
 
 
 def test_without_torch_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

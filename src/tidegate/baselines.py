@@ -20,18 +20,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from . import scale
+from . import scale, surprise
 from .errors import DataError, MissingExtraError
 
 Floats = NDArray[np.float64]
 Rule = tuple[Callable[[Floats], Any], Callable[[Any, Floats], Floats]]
 
-SPANS = (1, 8, 30, 60)  # rows; the spans of the detector's smoothed score
+CUT = 10.0  # spreads: scaled readings go no further
 _HELD_OUT = 0.25  # the last part of the training rows sets the rms that a residual is divided by
 _FLOOR = (
     0.1  # no residual is divided by less than a tenth of its channel's spread: a quiet stretch is not a precise one
 )
-_CLIP = 8.0  # one wild reading is unusual, but not more than a sensor that is a little off for an hour
 _KEPT = 0.9  # the share of the variance that the leading components hold
 
 
@@ -47,10 +46,7 @@ class Level(msgspec.Struct, frozen=True, eq=False):
     """What `learn_level` learned."""
 
     scale: scale.Scale
-    usual: Floats
-    """(C,) rms of the scaled values"""
-    smoothed: Floats
-    """(len(SPANS), C) rms of their averages"""
+    normal: surprise.Normal
 
 
 class Components(msgspec.Struct, frozen=True, eq=False):
@@ -92,9 +88,9 @@ def score_last_value(learned: LastValue, values: Floats) -> Floats:
 def learn_level(values: Floats) -> Level:
     """How far each channel, and its moving averages, usually are from the training level."""
     scaled = scale.learn(_checked(values))
-    z = scaled.apply(values)
-    usual = _rms(_later(z))
-    return Level(scaled, usual, np.array([_rms(_later(mean), floor=0.0) for mean in _averages(z / usual)]))
+    z = _cut(scaled.apply(values))
+    held = np.arange(len(z)) >= len(z) - len(_later(z))
+    return Level(scaled, surprise.learn(z[:, None], (1,), np.zeros(1, dtype=np.int64), held))
 
 
 def score_level(learned: Level, values: Floats) -> Floats:
@@ -102,18 +98,13 @@ def score_level(learned: Level, values: Floats) -> Floats:
 
     >>> learned = learn_level(np.array([[1.0], [-1.0]] * 100))
     >>> low, high = score_level(learned, np.array([[1.0], [-1.0]] * 50 + [[2.0]] * 50))[[99, 149]]
-    >>> bool(high > 10 * low)
+    >>> bool(high > 2 * low)
     True
 
-    z in spreads, divided by its usual rms, cut at +-8; its signed moving average over each of SPANS, taken before
-    squaring so that noise cancels and a shift does not; each divided by its own usual rms; rms over channels, then over
-    spans. Where a channel is missing its average waits. Recipe: "level" of the project's measurements on SKAB and SMD.
+    The "level" witness of `surprise` alone, by the same lines of code.
     """
-    z = learned.scale.apply(values) / learned.usual
-    seen = ~np.isnan(z)
-    means = zip(_averages(z), learned.smoothed, strict=True)
-    energy = [_over_channels(np.where(seen, mean / usual, np.nan)) ** 2 for mean, usual in means]
-    return np.asarray(np.sqrt(np.mean(energy, axis=0)))
+    z = _cut(learned.scale.apply(values))
+    return surprise.score(z[:, None], learned.normal, (1,), surprise.start(1, z.shape[1]))[0].score
 
 
 def learn_pca(values: Floats) -> Components:
@@ -218,15 +209,10 @@ def _steps(z: Floats) -> Floats:
     return np.asarray(z - before)
 
 
-def _averages(z: Floats) -> Floats:
-    """Exponential moving averages of z (T, C), cut at +-8, for each span: (spans, T, C); from 0, missing skipped."""
-    gain = 2.0 / (np.array(SPANS)[:, None] + 1)
-    average, averages = np.zeros((len(SPANS), z.shape[1])), np.empty((len(SPANS), *z.shape))
-    cut = np.clip(z, -_CLIP, _CLIP)
-    for t, row in enumerate(cut):
-        average = np.where(np.isnan(row), average, average + gain * (row - average))
-        averages[:, t] = average
-    return averages
+def _cut(z: Floats) -> Floats:
+    """Scaled readings as the detector sees them."""
+    cut: Floats = np.clip(z, -CUT, CUT)
+    return cut
 
 
 def _filled(z: Floats) -> Floats:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, calibrate, metrics, synth
+from . import __version__, calibrate, leaks, metrics, synth
 from .calibrate import Threshold
 from .errors import DataError
 from .series import SECOND, Series, instant, time_text
@@ -67,6 +67,7 @@ def detector(
     events: Iterable[tuple[Any, Any]] = (),
     window: int = 100,
     grace: float = 0.0,
+    history: Any = None,
 ) -> tuple[Evaluation, Found]:
     """How well a detector and its baselines find what is known to be abnormal; without labels, how often each alarms.
 
@@ -74,10 +75,11 @@ def detector(
     labels   (T,) 1 = abnormal
     events   (start, end) of known events, instead of labels
     window   of VUS, in rows (TSB-AD's definition); grace: seconds after an event in which an alarm is not false
+    history  what the detector learned from: then the split is checked for leaks, and each is a note
     """
     series = verbs.matched(det, data)
     found = det.apply(series)
-    truth = _truth(series, labels, events)
+    truth, notes = _truth(series, labels, events), [] if history is None else split_notes(det, history, series)
     judged = {OURS: Judged(found.score, found.alarm, _spans(found.alarms))} | _rivals(det, series)
     rows = [
         Row(name, _figures(truth, series, it, window, round(grace * SECOND)), name != OURS)
@@ -86,10 +88,16 @@ def detector(
     if truth is None:
         asked = rate(det.alarming.budget) * 86400
         said = f"{len(found.alarms)} alarm(s); without known events all that can be said is how often each rule alarms"
-        return Evaluation(rows, f"no labels; budget {asked:.3g} a day", said, False), found
+        return Evaluation(rows, f"no labels; budget {asked:.3g} a day", said, False, notes=notes), found
     spans = [(int(series.times[a]), int(series.times[b - 1])) for a, b in metrics.events(truth)]
     verdict, lost = judge(rows)
-    return Evaluation(rows, f"{len(spans)} known events in {len(series):,} rows", verdict, lost, spans), found
+    return Evaluation(rows, f"{len(spans)} known events in {len(series):,} rows", verdict, lost, spans, notes), found
+
+
+def split_notes(det: AnomalyDetector, history: Any, later: Series) -> list[str]:
+    """What makes a test on `later` look better than the future will be, a sentence each; empty for a clean split."""
+    past = verbs.matched(det, history)
+    return [leak.sentence for leak in leaks.check(past, later, scale=det.model_.scale)]
 
 
 def planted(det: AnomalyDetector, normal: Series, seed: int = 0) -> Evaluation:
@@ -127,7 +135,8 @@ def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
     figures = f"({by} {{}} against {{}})"
     if best > ours + 0.005:
         return (
-            f"{name} does better than the network here {figures.format(f'{best:.3f}', f'{ours:.3f}')}: use it, or give more history",
+            f"{name} does better than the network here {figures.format(f'{best:.3f}', f'{ours:.3f}')}:"
+            " use it, or give more history",
             True,
         )
     if best > ours - 0.005:
@@ -220,20 +229,20 @@ def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = N
         table = pages.Table(
             rows=rows, verdict=evaluation.verdict, baseline_wins=evaluation.baseline_wins, smaller_is_better=SMALLER
         )
-    limit = found.threshold
+    limit, losses = found.threshold, [(e.epoch, e.train_loss, e.valid_loss) for e in det.history_]
     checks = [pages.Kept(asked=a, observed=b, low=c, high=d) for a, b, c, d in det.checks_]
     return pages.Report(
         title=title or found.name,
         generated=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         seen=pages.Seen(
-            times=found.times, channels=found.channels, values=found.values, score=found.score, score_fast=found.score_fast,
-            expected=found.expected, low=found.low, high=found.high, by_channel=shares, clock=det.clock_,
+            times=found.times, channels=found.channels, values=found.values,
+            score=found.score, score_fast=found.score_fast, expected=found.expected, low=found.low, high=found.high, by_channel=shares, clock=det.clock_,
             gap=det.alarming.gap * det.interval_,
         ),
         budget=pages.Budget(threshold=limit.value, asked=limit.asked, kept=limit.kept, note=limit.note, checks=checks),
         alarms=listed,
         events=evaluation.events if evaluation else (),
-        learned=pages.Learned(facts=model, split=_parts(pages, det), history=[(e.epoch, e.train_loss, e.valid_loss) for e in det.history_]),
+        learned=pages.Learned(facts=model, split=_parts(pages, det), history=losses),
         table=table,
         notes=[*det.notes_, *found.notes, *(evaluation.notes if evaluation else ())],
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -90,28 +90,46 @@ class Source(NamedTuple):
 
     def series(self, model: AnomalyDetector | None = None) -> Series:
         """The data; for a model only its channels, so that other columns may hold what they like."""
-        from .layout import Layout
-        from .reader import as_series, read
+        from .reader import as_series
 
-        series = read(
-            self.data,
-            time=self.time,
-            channels=model.channels_ if model else self.channels,
-            labels=self.labels,
-            query=self.query,
-            duplicates=self.duplicates,
-            missing=self.missing,
-            zone=self.zone,
-            interval=self.interval,
-            layout=Layout(
-                delimiter=self.delimiter, decimal=self.decimal, encoding=self.encoding, time_format=self.time_format
-            ),
-        )
-        if model and not series.clock and self.interval is None:
-            series = as_series(series, interval=model.interval_)
+        series = self._read(model.channels_ if model else self.channels, modelled=model is not None)
         if self.ignore and series.select(self.ignore):  # a name that is not there is refused
             series = series.select([name for name in series.channels if name not in self.ignore])
+        if model and not series.clock and self.interval is None:
+            series = as_series(series, interval=model.interval_)
         return cut(series, self.first, self.until)
+
+    def _read(self, channels: Sequence[str] | None, *, modelled: bool) -> Series:
+        from .layout import Layout
+        from .reader import read
+
+        layout = Layout(
+            delimiter=self.delimiter, decimal=self.decimal, encoding=self.encoding, time_format=self.time_format
+        )
+        try:
+            return read(
+                self.data,
+                time=self.time,
+                channels=channels,
+                labels=self.labels,
+                query=self.query,
+                duplicates=self.duplicates,
+                missing=self.missing,
+                zone=self.zone,
+                interval=self.interval,
+                layout=layout,
+            )
+        except DataError as error:
+            raise (_of_model(error, channels) if modelled and channels else error) from None
+
+
+def _of_model(error: DataError, channels: Sequence[str]) -> DataError:
+    """A column that is missing, told to someone who did not name it: the model did."""
+    if not set(error.saw.removeprefix("no column named ").split(", ")) <= set(channels):
+        return error
+    has = error.wanted.removeprefix("some of ")
+    wanted = f"the channels of the model: {', '.join(channels)}"
+    return DataError(error.saw, wanted=wanted, do=f"rename the columns; the data has {has}", where=error.where)
 
 
 def cut(series: Series, first: str | None, until: str | None) -> Series:

@@ -22,9 +22,9 @@ Size = Literal["small", "medium", "large"]
 class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How history is cut up: `length` rows a training window, shares of the rows for each purpose, in time order."""
 
-    length: Positive = 64
+    length: Positive = 80
     valid: Share = 0.1  # stops training in time
-    calibrate: Share = 0.3  # gives scores their meaning; seen by nothing else
+    calibrate: Share = 0.25  # gives scores their meaning; seen by nothing else
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The fit loop: AdamW on random windows, learning rate up and down once, stopped when validation stops improving."""
+    """The fit loop: AdamW on random windows, learning rate up and down once, stopped when validation is at its best."""
 
     epochs: Positive = 20
     batches: Positive = 25  # minibatches an epoch, the unit in which progress is counted and checkpoints are written

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import save
-from .errors import DataError, MissingExtraError, ModelFileError
+from .errors import DataError, MissingExtraError, ModelFileError, SettingError
 from .settings import Training
 
 if TYPE_CHECKING:
@@ -68,9 +68,13 @@ class Fit:
 def device(wanted: str = "auto") -> str:
     """The device that training will use: "auto" takes a GPU where torch sees one."""
     torch = torch_or_error()
-    if wanted != "auto":
-        return str(torch.device(wanted))
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return str(torch.empty(0, device=wanted).device)
+    except (RuntimeError, AssertionError) as error:  # an AssertionError where torch was built without CUDA
+        saw = f"device {wanted!r} cannot be used: {str(error).splitlines()[0]}"
+        raise SettingError(saw, wanted="auto, cpu, or a device that torch sees here", do='device="auto"') from None
 
 
 def torch_or_error() -> Any:
@@ -184,8 +188,8 @@ def _identity(problem: Problem, settings: Training, seed: int, device: str) -> d
     """What must be equal for a resumed run to have the bits of one that was never stopped."""
     torch = torch_or_error()
     weights = hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in problem.weights.values())).hexdigest()
-    plain = {"problem": problem.identity, "weights": weights, "seed": seed, "device": device}
-    return {**plain, "settings": msgspec.to_builtins(settings), "torch": torch.__version__}
+    plain = {"seed": seed, "device": device, "settings": msgspec.to_builtins(settings), "torch": torch.__version__}
+    return {**plain, "problem": problem.identity, "weights": weights}  # what a user can name comes first
 
 
 def _store(path: Path, identity: dict[str, Any], params: dict[str, Tensor], adam: Any, run: Fit) -> None:

@@ -157,7 +157,7 @@ class AnomalyDetector:
         self._fitted()
         c = len(self.channels_)
         arrays = scoring.start(self.model_.heads) | {"alarm": AlarmState().to_array(), "blame": np.zeros(c)}
-        arrays |= {"times": np.zeros(2, dtype=np.int64)}  # of the last row, and of the first row of an open alarm
+        arrays |= {"times": np.zeros(3, dtype=np.int64)}  # of the last row; of an open alarm's first and last
         return State(arrays, self.fingerprint_)
 
     def apply(self, X: Any, state: State | None = None) -> Found:
@@ -197,14 +197,14 @@ class AnomalyDetector:
         alarm = AlarmState.from_array(before["alarm"])
         cuts = self._resets(times, before, alarm.row)
         verdicts, arrays = scoring.run(model, values, cuts, before)
-        score = verdicts.surprise.smooth
+        score = verdicts.surprise.score
         p_value = self.calibration_.p_value(score)
         shown, intervals, alarm_after = calibrate.alarms(
             score, p_value, limit.value, merge=model.alarming.merge, state=alarm, starts=cuts
         )
         known = blame(verdicts.surprise.by_channel, score > limit.value, intervals, alarm.row, before["blame"])
         opened = [times[i.first_row - alarm.row] if i.first_row >= alarm.row else before["times"][1] for i in intervals]
-        ended = [times[i.last_row - alarm.row] if i.last_row >= alarm.row else before["times"][0] for i in intervals]
+        ended = [times[i.last_row - alarm.row] if i.last_row >= alarm.row else before["times"][2] for i in intervals]
         listed = [
             Alarm(int(a), int(b), i.p_value, name_channels(self.channels_, k), i.first_row, i.last_row, i.open)
             for a, b, i, k in zip(opened, ended, intervals, known, strict=True)
@@ -213,7 +213,7 @@ class AnomalyDetector:
         arrays |= {
             "alarm": alarm_after.to_array(),
             "blame": known[-1] if is_open else np.zeros(len(self.channels_)),
-            "times": np.array([times[-1], opened[-1] if is_open else 0], dtype=np.int64),
+            "times": np.array([times[-1], *((opened[-1], ended[-1]) if is_open else (0, 0))], dtype=np.int64),
         }
         notes = notes + [f"memory began anew at {time_text(times[i])}, after a gap" for i in cuts.tolist()]
         judged = verdicts.surprise
@@ -274,7 +274,7 @@ class AnomalyDetector:
         model = self.model_
         arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
         arrays |= {"scale/center": model.scale.center, "scale/spread": model.scale.spread, "band": model.band}
-        arrays |= {"normal/residual": model.normal.residual, "normal/average": model.normal.average}
+        arrays |= verbs.flat(model.normal, "normal")
         arrays |= {f"calibration/{name}": a for name, a in self.calibration_.to_arrays().items()}
         return arrays | self._naive()
 
@@ -294,7 +294,7 @@ class AnomalyDetector:
         detector = cls(**msgspec.structs.asdict(spec.params))
         part = verbs.under(arrays)
         scale = Scale(arrays["scale/center"], arrays["scale/spread"])
-        normal = Normal(arrays["normal/residual"], arrays["normal/average"])
+        normal = verbs.built(Normal, arrays, "normal")
         detector.model_ = Model(spec.heads, part["network"], scale, normal, arrays["band"], spec.alarming)
         detector.calibration_ = Calibration.from_arrays(spec.calibration, part["calibration"])
         detector.channels_, detector.interval_, detector.clock_ = spec.channels, spec.interval, spec.clock
@@ -315,6 +315,12 @@ class AnomalyDetector:
         """Change constructor arguments by name."""
         verbs.set_params(self, params)
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        inputs, target = InputTags(allow_nan=True), TargetTags(required=False)
+        return Tags(estimator_type="outlier_detector", target_tags=target, input_tags=inputs)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """-1 inside an alarm, 1 outside, as scikit-learn's outlier detectors."""
@@ -390,12 +396,13 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
-    c, outputs, spans = len(spec.channels), spec.heads.outputs, len(SPANS)
+    c, outputs, spans = len(spec.channels), sum(spec.heads.witnesses), len(SPANS)
     table: dict[str, tuple[tuple[int, ...], str]] = {
         f"network/{name}": (shape, "float32") for name, shape in expect.shapes(spec.heads).items()
     }
     table |= dict.fromkeys(("scale/center", "scale/spread", "band"), ((c,), "float64"))
     table |= {"normal/residual": ((outputs, c), "float64"), "normal/average": ((spans, outputs, c), "float64")}
+    table |= {"normal/word": ((spans, len(spec.heads.witnesses)), "float64"), "normal/score": ((2,), "float64")}
     table |= {name: (shape, "float64") for name, shape in spec.shapes.items() if name.startswith("rivals/")}
     lengths = spec.calibration["lengths"]
     return table | {f"calibration/{name}": ((lengths[name],), "float64") for name in calibrate.ARRAYS}

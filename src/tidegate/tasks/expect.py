@@ -38,8 +38,13 @@ class Heads(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def outputs(self) -> int:
-        """How many residuals a reading gets for each channel."""
+        """How many answers the network gives for each channel."""
         return len(self.ahead) + len(self.back)
+
+    @property
+    def witnesses(self) -> tuple[int, ...]:
+        """How many residuals each witness of `surprise` has: the network's answers, the level, the change."""
+        return (self.outputs, 1, 1)
 
 
 def shapes(heads: Heads) -> network.Shapes:

@@ -21,7 +21,7 @@ NAMED = 0.8  # of its blame is on the channels that an alarm names, at most five
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """One alarm: from its first to its last unusual row (UTC nanoseconds), the most unusual p-value, channels by blame."""
+    """One alarm: its first and last unusual row (UTC nanoseconds), its smallest p-value, its channels by blame."""
 
     start: int
     end: int

@@ -17,7 +17,7 @@ from ..scale import Scale
 from ..series import Series
 from ..settings import Alarming, Training, Window
 from ..train import Problem
-from ..windows import split, starts_inside
+from ..windows import starts_inside
 from . import expect, scoring
 from .expect import Heads
 from .scoring import Floats, Model
@@ -29,7 +29,7 @@ HIDDEN_CELLS, HIDDEN_CHANNELS = (
     0.02,
     0.05,
 )  # readings and whole channels hidden while training, so that gaps are no surprise
-SHORTEST = 32  # rows a training window needs: the first are unscored, and forecasts reach 16 ahead
+SHORTEST = 40  # rows a training window needs: the first are unscored, and forecasts reach 16 ahead
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class History:
 
 
 def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, gap: float) -> History:
-    """Leave out known-bad stretches and cut the rest into train, valid and calibrate, a window apart.
+    """Leave out known-bad stretches and cut the rest into train, valid and calibrate, in this order of time.
 
     A short history gets a shorter window. Raises DataError when there are too few rows for one window in each stretch.
     """
@@ -59,10 +59,8 @@ def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, 
     starts = np.union1d(series.starts(gap), rows[np.flatnonzero(np.diff(rows) > 1) + 1])
     starts = np.unique(np.searchsorted(rows, starts))
     starts = starts[starts < len(rows)]
-    length = min(window.length, max(SHORTEST, len(rows) // 12))
-    shares = (1 - window.valid - window.calibrate, window.valid, window.calibrate)
-    _enough(len(rows), length, shares, series.name)
-    parts = split(len(rows), *shares, gap=length)
+    length = min(window.length, max(SHORTEST, len(rows) // 9))
+    parts = _parts(len(rows), length, window, series.name)
     return History(series.values[rows], series.times[rows], starts, length, *parts)
 
 
@@ -79,15 +77,18 @@ def _excluded(series: Series, exclude: Iterable[tuple[Any, Any]]) -> NDArray[np.
     return out
 
 
-def _enough(rows: int, length: int, shares: tuple[float, float, float], name: str) -> None:
-    needed = int(np.ceil(length / min(shares))) + 2 * length
-    if rows < needed:
+def _parts(rows: int, length: int, window: Window, name: str) -> list[tuple[int, int]]:
+    """Train, valid and calibrate as [first, stop): a window's gap before valid, at least one window in each."""
+    stop = rows - max(length, round(window.calibrate * rows))
+    valid = stop - max(length, round(window.valid * rows))
+    if valid < 2 * length:
         raise DataError(
             f"{rows:,} rows of normal history are too few to learn from",
-            wanted=f"at least {needed:,}: training, early stopping and calibration each need a window of {length}",
+            wanted=f"at least {4 * SHORTEST:,}: training, early stopping and calibration each need a window",
             do="give a longer history",
             where=name,
         )
+    return [(0, valid - length), (valid, stop), (stop, rows)]
 
 
 def problem(past: History, z: Floats, heads: Heads, training: Training, seed: int, device: str) -> Problem:
@@ -162,7 +163,7 @@ def finish(
     misses = np.abs(np.where(np.isnan(z), np.nan, z) - expected)[held]
     blank = np.isnan(misses).all(axis=0)
     band = np.where(blank, 0.0, np.nanquantile(np.where(blank, 0.0, misses), 0.99, axis=0))
-    return Model(heads, weights, learned, surprise.learn(found, past.starts, held), band, alarming)
+    return Model(heads, weights, learned, surprise.learn(found, heads.witnesses, past.starts, held), band, alarming)
 
 
 def _residuals(past: History, z: Floats, heads: Heads, weights: network.Params) -> tuple[Floats, Floats]:
@@ -173,7 +174,7 @@ def _residuals(past: History, z: Floats, heads: Heads, weights: network.Params) 
 def normal_scores(model: Model, past: History) -> Floats:
     """The scores of the calibration stretch, read in one pass from the history's beginning."""
     verdicts, _ = scoring.run(model, past.values, past.starts, scoring.start(model.heads))
-    return verdicts.surprise.smooth[slice(*past.calibrate)]
+    return verdicts.surprise.score[slice(*past.calibrate)]
 
 
 def checks(
@@ -210,6 +211,6 @@ def poisson_interval(expected: float, level: float = 0.95) -> tuple[int, int]:
 
 
 def scaled(past: History) -> tuple[Scale, Floats]:
-    """The scale of the training stretch, and all rows under it."""
-    learned = scale.learn(past.values[past.train[0] : past.train[1]])
+    """The scale of all rows before the calibration stretch, and all rows under it."""
+    learned = scale.learn(past.values[: past.calibrate[0]])
     return learned, learned.apply(past.values)

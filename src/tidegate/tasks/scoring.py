@@ -22,7 +22,7 @@ from .expect import Heads
 
 Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
-CHUNK = 4096  # rows at a time: bounds the memory of a long history
+CHUNK = 1024  # rows at a time: bounds the memory of a long history
 CLIP = 10.0  # scaled readings go no further into the network, where they would only saturate it
 WARM = 16  # rows without a score after a start: the memory is still empty
 
@@ -64,8 +64,8 @@ def start(heads: Heads) -> Arrays:
         "hidden": network.start(heads.net, 1),
         "answers": np.full((reach, heads.outputs, c), np.nan, dtype=np.float32),
         "readings": np.full((reach, c), np.nan),
-        "held": np.zeros(c),
-        "averages": surprise.start(heads.outputs, c),
+        "held": np.full(c, np.nan),
+        "averages": surprise.start(sum(heads.witnesses), c),
         "rows": np.zeros(1, dtype=np.int64),
     }
 
@@ -75,25 +75,31 @@ def inputs(z: Floats, held: Floats) -> tuple[NDArray[np.float32], Floats]:
 
     >>> inputs(np.array([[1.0], [np.nan]]), np.zeros(1))[0].tolist()
     [[1.0, 1.0], [1.0, 0.0]]
+
+    Also (1 + T, C): the last reading of each channel before and after every row, NaN where there was none yet.
     """
     seen = ~np.isnan(z)
     padded = np.concatenate([held[None], np.clip(z, -CLIP, CLIP)])
     source = np.where(np.concatenate([np.ones_like(seen[:1]), seen]), np.arange(len(padded))[:, None], 0)
     filled = np.take_along_axis(padded, np.maximum.accumulate(source, axis=0), axis=0)
-    return np.concatenate([filled[1:], seen], axis=1).astype(np.float32), filled[-1]
+    return np.concatenate([np.nan_to_num(filled[1:]), seen], axis=1).astype(np.float32), filled
 
 
 def residuals(model_heads: Heads, weights: network.Params, z: Floats, state: Arrays) -> tuple[Floats, Floats, Arrays]:
-    """Residuals (T, outputs, C) and one-row forecasts (T, C) of scaled rows z (T, C), and the next state."""
+    """Residuals (T, outputs + 2, C) and one-row forecasts (T, C) of scaled rows z (T, C), and the next state.
+
+    The last two residuals need no network: the distance from the level, and from the last reading.
+    """
     x, held = inputs(z, state["held"])
     answers, hidden = expect.forward(weights, model_heads, x[None], state["hidden"])
     answers = np.concatenate([state["answers"], answers[0]])
-    readings = np.concatenate([state["readings"], np.clip(z, -CLIP, CLIP)])
-    reach = model_heads.reach
-    found = expect.residuals(model_heads, answers, readings)
+    clipped, reach = np.clip(z, -CLIP, CLIP), model_heads.reach
+    readings = np.concatenate([state["readings"], clipped])
+    told = expect.residuals(model_heads, answers, readings)
+    found = np.concatenate([told, clipped[:, None], (clipped - held[:-1])[:, None]], axis=1)
     lag = 1 if model_heads.ahead else 0
     expected = answers[reach - lag : len(answers) - lag, 0].astype(np.float64)
-    after = {"hidden": hidden, "answers": answers[-reach:], "readings": readings[-reach:], "held": held}
+    after = {"hidden": hidden, "answers": answers[-reach:], "readings": readings[-reach:], "held": held[-1]}
     return found, expected, {**state, **after, "rows": state["rows"] + len(z)}
 
 
@@ -102,10 +108,10 @@ def advance(model: Model, values: Floats, state: Arrays) -> tuple[Verdicts, Arra
     z = model.scale.apply(values)
     begun = int(state["rows"][0])
     found, expected, after = residuals(model.heads, model.weights, z, state)
-    judged, averages = surprise.score(found, model.normal, state["averages"])
+    judged, averages = surprise.score(found, model.normal, model.heads.witnesses, state["averages"])
     reason = np.where(np.isnan(z).all(axis=1), 1, np.where(begun + np.arange(len(z)) < WARM, 2, 0)).astype(np.uint8)
     blank = reason > 0
-    judged = Surprise(*(_blanked(a, blank) for a in (judged.smooth, judged.fast, judged.by_channel)))
+    judged = Surprise(*(_blanked(a, blank) for a in (judged.score, judged.fast, judged.by_channel)))
     undo = model.scale.undo
     verdicts = Verdicts(judged, undo(expected), undo(expected - model.band), undo(expected + model.band), reason)
     return verdicts, {**after, "averages": averages}

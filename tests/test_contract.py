@@ -1,0 +1,261 @@
+"""One contract for every task: the same sentences about each entry of the table of tasks, scikit-learn's among them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tidegate as tg
+from tidegate.series import Series, check
+from tidegate.tasks import TASKS
+
+pytest.importorskip("torch")
+
+every_task = pytest.mark.parametrize("name", TASKS)
+SMALL: dict[str, Any] = {"network": tg.Network(hidden=5), "training": tg.Training(epochs=1, batches=2, batch=4)}
+
+
+def new(name: str, **params: Any) -> Any:
+    """An unfitted task that learns quickly."""
+    return TASKS[name](**{**SMALL, **params})
+
+
+@pytest.fixture(scope="module")
+def tasks(normal: Series) -> dict[str, Any]:
+    """Each task, fitted."""
+    return {name: new(name).fit(normal) for name in TASKS}
+
+
+@every_task
+def test_it_has_the_five_verbs(name: str) -> None:
+    assert all(callable(getattr(TASKS[name], verb)) for verb in ("fit", "apply", "step", "save"))
+    assert callable(tg.load)
+
+
+@every_task
+def test_the_constructor_only_stores_what_it_is_given(name: str) -> None:
+    marks = {parameter: object() for parameter in inspect.signature(TASKS[name]).parameters}
+    task = TASKS[name](**marks)
+    assert vars(task) == marks
+
+
+@every_task
+def test_what_is_learned_ends_in_an_underscore(name: str, tasks: dict[str, Any]) -> None:
+    learned = vars(tasks[name]).keys() - inspect.signature(TASKS[name]).parameters.keys()
+    assert learned
+    assert [attribute for attribute in learned if not attribute.endswith("_") or attribute.startswith("_")] == []
+
+
+@every_task
+def test_fit_returns_the_task_itself(name: str, normal: Series) -> None:
+    task = new(name)
+    assert task.fit(normal) is task
+
+
+@every_task
+def test_before_fit_every_verb_says_so(name: str, later: Series, tmp_path: Path) -> None:
+    task = new(name)
+    for verb in (lambda: task.apply(later), task.start, lambda: task.save(tmp_path / "m"), lambda: task.predict(later)):
+        with pytest.raises(tg.NotFittedError, match=r"call fit\(normal\) first"):
+            verb()
+
+
+@every_task
+def test_it_does_not_touch_what_it_is_given(name: str, tasks: dict[str, Any], normal: Series) -> None:
+    values = normal.values.copy()
+    values[5, 1] = np.nan
+    before = values.copy()
+    new(name).fit(values, interval="1min").apply(values)
+    np.testing.assert_array_equal(values, before)
+
+
+@every_task
+def test_the_same_seed_gives_the_same_model_file(name: str, tasks: dict[str, Any], normal: Series, tmp_path: Path) -> None:
+    tasks[name].save(tmp_path / "a")
+    new(name).fit(normal).save(tmp_path / "b")
+    a, b = (re.sub(rb'(seconds\\":)[-0-9.e]+|"sha256":"\w+"', b"", (tmp_path / x).read_bytes()) for x in "ab")
+    assert len(a) > 2000
+    assert a[8:] == b[8:] or tg.load(tmp_path / "a").start().model == tg.load(tmp_path / "b").start().model
+
+
+@every_task
+def test_what_was_saved_answers_as_what_was_not(name: str, tasks: dict[str, Any], troubled: Series, tmp_path: Path) -> None:
+    tasks[name].save(tmp_path / "model")
+    again = tg.load(tmp_path / "model")
+    assert type(again) is TASKS[name]
+    assert repr(again) == repr(tasks[name])
+    assert vars(again).keys() == vars(tasks[name]).keys()
+    assert (again.history_, again.split_, again.notes_) == (tasks[name].history_, tasks[name].split_, tasks[name].notes_)
+    for ours, theirs in ((again.apply(troubled), tasks[name].apply(troubled)),):
+        assert ours.to_frame().equals(theirs.to_frame(), null_equal=True)
+        assert ours.alarms == theirs.alarms
+        assert ours.threshold == theirs.threshold
+    again.save(tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "model").read_bytes()
+
+
+@every_task
+def test_apply_is_repeated_step(name: str, tasks: dict[str, Any], later: Series) -> None:
+    task, state = tasks[name], tasks[name].start()
+    whole = task.apply(later[:40])
+    for i in range(40):
+        verdict, state = task.step(later.values[i], state, time=int(later.times[i]))
+        np.testing.assert_array_equal(verdict.score, whole.score[i])
+
+
+@every_task
+def test_apply_and_load_never_import_torch(name: str, tasks: dict[str, Any], later: Series, tmp_path: Path) -> None:
+    tasks[name].save(tmp_path / "model")
+    np.save(tmp_path / "rows.npy", later.values)
+    program = """
+import sys, numpy as np, tidegate as tg
+from tidegate.series import check
+task = tg.load(sys.argv[1])
+task.apply(check(np.load(sys.argv[2]), None, task.channels_))
+heavy = {"torch", "polars", "pandas", "sklearn", "plotly", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "model"), str(tmp_path / "rows.npy")], check=True, timeout=120)
+
+
+@every_task
+def test_a_state_comes_back_from_disk_bit_for_bit(name: str, tasks: dict[str, Any], troubled: Series, tmp_path: Path) -> None:
+    state = tasks[name].apply(troubled[:45]).state
+    state.save(tmp_path / "state")
+    again = tasks[name].load_state(tmp_path / "state")
+    assert again.model == state.model
+    assert {n: (a.dtype, a.shape, a.tobytes()) for n, a in again.arrays.items()} == {
+        n: (a.dtype, a.shape, a.tobytes()) for n, a in state.arrays.items()
+    }
+
+
+@every_task
+def test_a_model_file_of_another_kind_or_task_is_refused(name: str, tasks: dict[str, Any], tmp_path: Path) -> None:
+    tasks[name].start().save(tmp_path / "state")
+    with pytest.raises(tg.ModelFileError, match="holds a state"):
+        tg.load(tmp_path / "state")
+    from tidegate import save
+
+    save.write(tmp_path / "other", "model", {"task": "divination"}, {})
+    with pytest.raises(tg.ModelFileError, match="a model for 'divination'"):
+        tg.load(tmp_path / "other")
+    save.write(tmp_path / "hollow", "model", {"task": name}, {})
+    with pytest.raises(tg.ModelFileError, match="its specification is not one"):
+        tg.load(tmp_path / "hollow")
+
+
+@every_task
+def test_a_model_file_that_lacks_or_bends_an_array_is_refused(name: str, tasks: dict[str, Any], tmp_path: Path) -> None:
+    from tidegate import save
+
+    tasks[name].save(tmp_path / "model")
+    file = save.open_file(tmp_path / "model")
+    arrays = file.arrays(file.table)
+    victim = next(array for array in arrays if array.startswith("network/"))
+    for changed in ({n: a for n, a in arrays.items() if n != victim}, {**arrays, victim: arrays[victim][..., None]}):
+        save.write(tmp_path / "bent", "model", file.spec, changed)
+        with pytest.raises(tg.ModelFileError, match=re.escape(victim)):
+            tg.load(tmp_path / "bent")
+
+
+# --- scikit-learn -----------------------------------------------------------------------------------------------------
+
+
+@every_task
+def test_the_repr_is_the_call_that_makes_it(name: str) -> None:
+    kind = TASKS[name]
+    names = {kind.__name__: kind, "Network": tg.Network, "Training": tg.Training, "Window": tg.Window}
+    assert repr(kind()) == f"{kind.__name__}()"
+    for task in (kind(seed=3), new(name), kind(window=tg.Window(length=40))):
+        assert eval(repr(task), names).get_params() == task.get_params()
+
+
+@every_task
+def test_parameters_can_be_read_and_set_by_name(name: str) -> None:
+    task = new(name)
+    assert task.set_params(seed=5, cell="lstm") is task
+    assert (task.get_params()["seed"], task.cell) == (5, "lstm")
+    assert task.get_params().keys() == inspect.signature(TASKS[name]).parameters.keys()
+    with pytest.raises(tg.SettingError, match="no parameter 'colour'") as refused:
+        task.set_params(colour="blue")
+    assert "seed" in str(refused.value)
+
+
+@every_task
+def test_sklearn_clones_it_unfitted(name: str, tasks: dict[str, Any]) -> None:
+    base = pytest.importorskip("sklearn.base")
+    copy = base.clone(tasks[name])
+    assert copy is not tasks[name]
+    assert copy.get_params() == tasks[name].get_params()
+    assert not hasattr(copy, "model_")
+
+
+@every_task
+def test_it_works_at_the_end_of_a_pipeline(name: str, normal: Series, later: Series) -> None:
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    preprocessing = pytest.importorskip("sklearn.preprocessing")
+    steps = pipeline.make_pipeline(preprocessing.StandardScaler(), new(name))
+    steps.fit(normal.values)
+    found = steps.predict(later.values)
+    assert found.shape == (len(later),)
+    assert set(np.unique(found)) <= {-1, 1}
+    scores = steps.score_samples(later.values)
+    assert np.isfinite(scores[20:]).all()
+    np.testing.assert_array_equal(scores, -steps[-1].apply(steps[0].transform(later.values)).score)
+
+
+@every_task
+def test_a_grid_search_and_a_cross_validation_run_on_it(name: str, steady: Series) -> None:
+    selection = pytest.importorskip("sklearn.model_selection")
+    values = steady.values.copy()
+    labels = np.zeros(len(values), int)
+    for first in (1000, 1250):
+        values[first : first + 60, 1] += 60.0
+        labels[first : first + 60] = 1
+    folds = [(np.arange(900), np.arange(900, 1150)), (np.arange(900), np.arange(1150, 1400))]
+    scores = selection.cross_val_score(new(name), values, labels, cv=folds, error_score="raise")
+    assert scores.shape == (2,)
+    assert (scores > 0.7).all()
+    search = selection.GridSearchCV(new(name), {"cell": ["gru", "rnn_tanh"]}, cv=folds[:1], error_score="raise", refit=False)
+    search.fit(values, labels)
+    assert search.best_params_["cell"] in ("gru", "rnn_tanh")
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@every_task
+def test_sklearn_reads_its_tags(name: str) -> None:
+    utils = pytest.importorskip("sklearn.utils")
+    tags = utils.get_tags(TASKS[name]())
+    assert tags.input_tags.allow_nan
+
+
+@every_task
+def test_a_lower_score_sample_is_a_more_unusual_row(name: str, learned: Any, steady: Series) -> None:
+    broken = tg.synth.plant(steady[1200:], "level", 100, 50, channels=("level",), size=4.0)
+    samples = learned.score_samples(broken)
+    assert np.nanmin(samples[110:150]) < np.nanmin(samples[40:100])
+    assert (learned.predict(broken)[110:150] == -1).all()
+    assert learned.score(broken, broken.labels) > 0.9
+
+
+# --- hard data, every task --------------------------------------------------------------------------------------------
+
+
+@every_task
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_the_data_a_row_has_a_score_or_a_reason_and_never_an_infinity(name: str, tasks: dict[str, Any], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((60, 3)) * 10.0 ** rng.integers(-20, 20, (60, 1))
+    values[rng.random(values.shape) < rng.random()] = np.nan
+    values[0, 0] = 1.0  # at least one reading
+    found = tasks[name].apply(check(values, None, ["s0", "s1", "s2"]))
+    assert not np.isinf(found.score).any()
+    assert (np.isnan(found.score) == (found.reason != "")).all()
+    assert ((found.p_value > 0) | np.isnan(found.p_value)).all()

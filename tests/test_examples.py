@@ -1,0 +1,27 @@
+"""Every numbered example runs, and says what it promises."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def result(name: str) -> float:
+    return float(runpy.run_path(str(EXAMPLES / name))["main"]())
+
+
+def test_an_unseen_sine_leaves_a_residual_ten_times_as_large() -> None:
+    assert result("01_one_sine.py") >= 10
+
+
+def test_rows_three_times_as_loud_are_told_from_plain_noise() -> None:
+    assert result("02_louder_noise.py") >= 0.99
+
+
+def test_every_example_is_run_by_a_test() -> None:
+    text = Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert f'"{path.name}"' in text, f"{path.name} is run by no test"
+        assert len(path.read_text().splitlines()) <= 60, f"{path.name} is longer than an example should be"
