@@ -3,8 +3,8 @@
     python bench/quality.py                      # all tables, 5 seeds, written to bench/results.md
     python bench/quality.py --quick              # one seed, printed only
 
-Needs the data folder beside the project (`../shared/data`; its README has the protocols and sources). Every setting is the
-library's default and the same for all data; thresholds come from training rows alone.
+Needs the data folder beside the project (`../shared/data`; its README has the protocols and sources). Every setting
+is the library's default and the same for all data; thresholds come from training rows alone.
 """
 
 from __future__ import annotations
@@ -85,17 +85,13 @@ def tsb(seed: int) -> dict[str, dict[str, float]]:
                 whole = np.concatenate([np.full(rows, np.nanmin(score)), score])
                 table[name][line["name"]] = metrics.vus_pr(labels, whole, int(line["vus_window"]))
     for row in table.values():
-        for family in ("SMAP", "SMD"):
-            row[f"{family} mean"] = float(np.mean([v for k, v in row.items() if k.startswith(family)]))
+        row["SMAP mean"] = float(np.mean([v for k, v in row.items() if k.startswith("SMAP_")]))
+        row["SMD 1-7, 2-1 mean"] = (row["machine-1-7"] + row["machine-2-1"]) / 2
     return table
 
 
 def _tsb_series(name: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    path = (
-        DATA / "smd" / f"{name.removeprefix('SMD_')}.npz"
-        if name.startswith("SMD")
-        else DATA / "smap_msl" / f"{name}.npz"
-    )
+    path = DATA / ("smd" if name.startswith("machine") else "smap_msl") / f"{name}.npz"
     if not path.exists():
         return np.empty(0), np.empty(0), False
     with np.load(path) as arrays:

@@ -1,4 +1,4 @@
-"""What many tests share: small healthy data, detectors fitted in half a second, and the shared data where it is present."""
+"""What many tests share: small healthy data, detectors fitted in half a second, the shared data where present."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def later(machine: Series) -> Series:
 
 @pytest.fixture(scope="session")
 def troubled(later: Series) -> Series:
-    """96 later rows in which much goes wrong: missing readings, rows with nothing, a fault of 30 rows, half an hour's hole, a jump."""
+    """96 later rows in which much goes wrong: readings and rows missing, a fault, half an hour's hole, a jump."""
     values = later.values[:96].copy()
     values[5, 0] = values[20:29, 1] = np.nan
     values[30:33] = np.nan
@@ -68,11 +68,15 @@ def fitted(normal: Series) -> Fitted:
     """A function that gives a detector fitted to `normal` with the least of training; each kind is fitted once."""
 
     @cache
-    def fit(cell: str = "gru", layers: int = 1, form: str = "streaming", method: str = "both", seed: int = 0) -> tg.AnomalyDetector:
+    def fit(
+        cell: str = "gru", layers: int = 1, form: str = "streaming", method: str = "both", seed: int = 0
+    ) -> tg.AnomalyDetector:
         pytest.importorskip("torch")
         network = tg.Network(cell=cell, layers=layers, hidden=5)  # type: ignore[arg-type]
         training = tg.Training(epochs=1, batches=2, batch=4)
-        task = tg.AnomalyDetector(method=method, form=form, network=network, training=training, false_alarms="1/hour", seed=seed)
+        task = tg.AnomalyDetector(
+            method=method, form=form, network=network, training=training, false_alarms="1/hour", seed=seed
+        )
         return task.fit(normal)
 
     return fit
@@ -86,7 +90,7 @@ def detector(fitted: Fitted) -> tg.AnomalyDetector:
 
 @pytest.fixture(scope="session")
 def steady() -> Series:
-    """Three sensors that mix two sines and add a little noise, 1,400 rows a second apart: soon learned, never drifting."""
+    """Three sensors that mix two sines and a little noise, 1,400 rows a second apart: soon learned, never drifting."""
     rng, rows = np.random.default_rng(0), np.arange(1400)
     causes = np.column_stack([np.sin(2 * np.pi * rows / 50), np.sin(2 * np.pi * rows / 23)])
     values = causes @ np.array([[1.0, 0.5, -1.0], [0.3, -1.0, 0.8]]) + 0.1 * rng.standard_normal((len(rows), 3))
@@ -95,7 +99,9 @@ def steady() -> Series:
 
 @pytest.fixture(scope="session")
 def learned(steady: Series) -> tg.AnomalyDetector:
-    """A small detector trained on the first 1,200 of those rows, for tests of what it finds in the rest; change it not."""
+    """A small detector trained on the first 1,200 of those rows, for tests of what it finds; nobody changes it."""
     pytest.importorskip("torch")
     training = tg.Training(epochs=4, batches=25, batch=8, learning_rate=1e-2)
-    return tg.AnomalyDetector(network=tg.Network(hidden=12), training=training, false_alarms="1/hour").fit(steady[:1200])
+    return tg.AnomalyDetector(network=tg.Network(hidden=12), training=training, false_alarms="1/hour").fit(
+        steady[:1200]
+    )

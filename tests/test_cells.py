@@ -33,7 +33,9 @@ def torch_layer(cell: str, x: Any, state: Any, weights: Any) -> tuple[Any, Any]:
     torch = pytest.importorskip("torch")
     kind, _, nonlinearity = cell.partition("_")
     extra = {"nonlinearity": nonlinearity} if nonlinearity else {}
-    layer = getattr(torch.nn, kind.upper())(x.shape[-1], state.shape[-1], batch_first=True, **extra).to(torch.from_numpy(x).dtype)
+    layer = getattr(torch.nn, kind.upper())(x.shape[-1], state.shape[-1], batch_first=True, **extra).to(
+        torch.from_numpy(x).dtype
+    )
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     layer.load_state_dict({name: torch.from_numpy(w) for name, w in zip(names, weights, strict=True)})
     parts = [torch.from_numpy(part)[None] for part in state]
@@ -45,14 +47,17 @@ def torch_layer(cell: str, x: Any, state: Any, weights: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_scan_gives_the_outputs_and_last_state_of_torch(cell: str, shape: tuple[int, int, int, int], dtype: Any) -> None:
+def test_a_scan_gives_the_outputs_and_last_state_of_torch(
+    cell: str, shape: tuple[int, int, int, int], dtype: Any
+) -> None:
     x, state, weights = drawn(cell, shape, dtype)
     y, last = reference.scan(cell, x, state, weights)
     wanted, wanted_last = torch_layer(cell, x, state, weights)
     assert y.dtype == last.dtype == dtype
     for ours, theirs in ((y, wanted), (last, wanted_last)):
         size = np.maximum(1, np.abs(theirs))  # rnn_relu is not bounded by 1
-        assert ours.shape == theirs.shape and np.max(np.abs(ours - theirs) / size) <= TOLERANCE[dtype]
+        assert ours.shape == theirs.shape
+        assert np.max(np.abs(ours - theirs) / size) <= TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -62,7 +67,12 @@ def test_the_first_state_matters(cell: str) -> None:
 
 
 @settings(max_examples=25)
-@given(st.sampled_from(CELLS), st.integers(1, 9), st.lists(st.integers(0, 12), max_size=4), st.sampled_from([np.float32, np.float64]))
+@given(
+    st.sampled_from(CELLS),
+    st.integers(1, 9),
+    st.lists(st.integers(0, 12), max_size=4),
+    st.sampled_from([np.float32, np.float64]),
+)
 def test_a_scan_in_pieces_has_the_bits_of_the_whole(cell: str, hidden: int, cuts: list[int], dtype: Any) -> None:
     x, state, weights = drawn(cell, (2, 12, 3, hidden), dtype)
     whole, last = reference.scan(cell, x, state, weights)
@@ -70,7 +80,8 @@ def test_a_scan_in_pieces_has_the_bits_of_the_whole(cell: str, hidden: int, cuts
     for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), 12], strict=True):
         y, state = reference.scan(cell, x[:, a:b], state, weights)
         parts.append(y)
-    assert np.concatenate(parts, axis=1).tobytes() == whole.tobytes() and state.tobytes() == last.tobytes()
+    assert np.concatenate(parts, axis=1).tobytes() == whole.tobytes()
+    assert state.tobytes() == last.tobytes()
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -89,7 +100,8 @@ def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(cell: str) -> None:
     whole, last = reference.scan(cell, x, state, weights)
     for n in (0, 16, 32):
         alone, end = reference.scan(cell, x[n : n + 1], state[:, n : n + 1], weights)
-        assert alone[0].tobytes() == whole[n].tobytes() and end[:, 0].tobytes() == last[:, n].tobytes()
+        assert alone[0].tobytes() == whole[n].tobytes()
+        assert end[:, 0].tobytes() == last[:, n].tobytes()
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -108,11 +120,15 @@ def test_a_scan_leaves_what_it_is_given_as_it_was(cell: str) -> None:
     dtype=st.sampled_from([np.float32, np.float64]),
     pick=st.integers(0, 10**6),
 )
-def test_linear_gives_a_row_the_same_bits_among_any_rows(rows: int, inputs: int, outputs: int, dtype: Any, pick: int) -> None:
+def test_linear_gives_a_row_the_same_bits_among_any_rows(
+    rows: int, inputs: int, outputs: int, dtype: Any, pick: int
+) -> None:
     rng = np.random.default_rng([rows, inputs, outputs])
     x, w, b = (rng.standard_normal(size).astype(dtype) for size in ((rows, inputs), (outputs, inputs), (outputs,)))
     whole, row = cells.linear(x, w, b), pick % rows
-    assert np.allclose(whole, x @ w.T + b, rtol=1e-4 if dtype is np.float32 else 1e-10, atol=1e-4 if dtype is np.float32 else 1e-10)
+    assert np.allclose(
+        whole, x @ w.T + b, rtol=1e-4 if dtype is np.float32 else 1e-10, atol=1e-4 if dtype is np.float32 else 1e-10
+    )
     variants = [
         cells.linear(x[row], w, b),
         cells.linear(x[row:], w, b)[0],

@@ -77,7 +77,9 @@ def test_it_does_not_touch_what_it_is_given(name: str, tasks: dict[str, Any], no
 
 
 @every_task
-def test_the_same_seed_gives_the_same_model_file(name: str, tasks: dict[str, Any], normal: Series, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_model_file(
+    name: str, tasks: dict[str, Any], normal: Series, tmp_path: Path
+) -> None:
     tasks[name].save(tmp_path / "a")
     new(name).fit(normal).save(tmp_path / "b")
     a, b = (re.sub(rb'(seconds\\":)[-0-9.e]+|"sha256":"\w+"', b"", (tmp_path / x).read_bytes()) for x in "ab")
@@ -86,13 +88,19 @@ def test_the_same_seed_gives_the_same_model_file(name: str, tasks: dict[str, Any
 
 
 @every_task
-def test_what_was_saved_answers_as_what_was_not(name: str, tasks: dict[str, Any], troubled: Series, tmp_path: Path) -> None:
+def test_what_was_saved_answers_as_what_was_not(
+    name: str, tasks: dict[str, Any], troubled: Series, tmp_path: Path
+) -> None:
     tasks[name].save(tmp_path / "model")
     again = tg.load(tmp_path / "model")
     assert type(again) is TASKS[name]
     assert repr(again) == repr(tasks[name])
     assert vars(again).keys() == vars(tasks[name]).keys()
-    assert (again.history_, again.split_, again.notes_) == (tasks[name].history_, tasks[name].split_, tasks[name].notes_)
+    assert (again.history_, again.split_, again.notes_) == (
+        tasks[name].history_,
+        tasks[name].split_,
+        tasks[name].notes_,
+    )
     for ours, theirs in ((again.apply(troubled), tasks[name].apply(troubled)),):
         assert ours.to_frame().equals(theirs.to_frame(), null_equal=True)
         assert ours.alarms == theirs.alarms
@@ -122,11 +130,15 @@ task.apply(check(np.load(sys.argv[2]), None, task.channels_))
 heavy = {"torch", "polars", "pandas", "sklearn", "plotly", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "model"), str(tmp_path / "rows.npy")], check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "model"), str(tmp_path / "rows.npy")], check=True, timeout=120
+    )
 
 
 @every_task
-def test_a_state_comes_back_from_disk_bit_for_bit(name: str, tasks: dict[str, Any], troubled: Series, tmp_path: Path) -> None:
+def test_a_state_comes_back_from_disk_bit_for_bit(
+    name: str, tasks: dict[str, Any], troubled: Series, tmp_path: Path
+) -> None:
     state = tasks[name].apply(troubled[:45]).state
     state.save(tmp_path / "state")
     again = tasks[name].load_state(tmp_path / "state")
@@ -223,7 +235,9 @@ def test_a_grid_search_and_a_cross_validation_run_on_it(name: str, steady: Serie
     scores = selection.cross_val_score(new(name), values, labels, cv=folds, error_score="raise")
     assert scores.shape == (2,)
     assert (scores > 0.7).all()
-    search = selection.GridSearchCV(new(name), {"cell": ["gru", "rnn_tanh"]}, cv=folds[:1], error_score="raise", refit=False)
+    search = selection.GridSearchCV(
+        new(name), {"cell": ["gru", "rnn_tanh"]}, cv=folds[:1], error_score="raise", refit=False
+    )
     search.fit(values, labels)
     assert search.best_params_["cell"] in ("gru", "rnn_tanh")
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -250,7 +264,9 @@ def test_a_lower_score_sample_is_a_more_unusual_row(name: str, learned: Any, ste
 
 @every_task
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_the_data_a_row_has_a_score_or_a_reason_and_never_an_infinity(name: str, tasks: dict[str, Any], seed: int) -> None:
+def test_whatever_the_data_a_row_has_a_score_or_a_reason_and_never_an_infinity(
+    name: str, tasks: dict[str, Any], seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((60, 3)) * 10.0 ** rng.integers(-20, 20, (60, 1))
     values[rng.random(values.shape) < rng.random()] = np.nan

@@ -1,4 +1,4 @@
-"""Every kernel is a challenger of the reference: the same outputs, last state and gradients, and M models at once are M models."""
+"""Every kernel challenges the reference: the same outputs, last state and gradients; M models at once are M models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPES = [(1, 1, 1, 1), (3, 9, 2, 5), (2, 1, 4, 7), (1, 12, 3, 8)]  # (N, T, I, 
 
 
 def drawn(cell: str, shape: tuple[int, int, int, int], models: tuple[int, ...] = ()) -> tuple[Any, Any, Any]:
-    """Double-precision tensors that want gradients: input, first state, weights, with a leading axis of models if any."""
+    """Double-precision tensors that want gradients: input, first state, weights; with a leading axis of models."""
     n, t, i, h = shape
     make = torch.Generator().manual_seed(n + 10 * t + 100 * h)
     rows, parts = cells.GATES[cell] * h, cells.PARTS[cell]
@@ -42,7 +42,9 @@ def torch_layer(cell: str, x: Any, state: Any, weights: Any) -> tuple[Any, Any]:
     """torch.nn's own module, called with these very tensors so that gradients reach them."""
     kind, _, nonlinearity = cell.partition("_")
     extra = {"nonlinearity": nonlinearity} if nonlinearity else {}
-    layer = getattr(torch.nn, kind.upper())(x.shape[-1], state.shape[-1], batch_first=True, dtype=torch.float64, **extra)
+    layer = getattr(torch.nn, kind.upper())(
+        x.shape[-1], state.shape[-1], batch_first=True, dtype=torch.float64, **extra
+    )
     named = dict(zip(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"), weights, strict=True))
     first = (state[0][None], state[1][None]) if cell == "lstm" else state[0][None]
     y, last = torch.func.functional_call(layer, named, (x, first))
@@ -72,7 +74,9 @@ def test_the_torch_scan_agrees_with_the_reference(cell: str, shape: tuple[int, i
 @pytest.mark.parametrize("models", [1, 3])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
-def test_many_models_in_one_loop_are_as_many_separate_runs(cell: str, shape: tuple[int, int, int, int], models: int) -> None:
+def test_many_models_in_one_loop_are_as_many_separate_runs(
+    cell: str, shape: tuple[int, int, int, int], models: int
+) -> None:
     x, state, weights = drawn(cell, shape, (models,))
     y, last = layers.scan(cell, x, state, weights)
     runs = [torch_layer(cell, x[m], state[:, m], tuple(w[m] for w in weights)) for m in range(models)]
@@ -88,7 +92,9 @@ def test_a_model_does_not_feel_the_models_beside_it(cell: str) -> None:
     x, state, weights = drawn(cell, (2, 4, 3, 5), (3,))
     y, last = layers.scan(cell, x, state, weights)
     (grad,) = torch.autograd.grad(y[1].sum() + last[:, 1].sum(), [weights[1]])
-    assert not grad[0].any() and grad[1].any() and not grad[2].any()
+    assert not grad[0].any()
+    assert grad[1].any()
+    assert not grad[2].any()
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -96,9 +102,11 @@ def test_the_type_of_the_input_chooses_the_backend(cell: str) -> None:
     x, state, weights = drawn(cell, (2, 3, 2, 4))
     arrays = [a.detach().numpy() for a in (x, state, *weights)]
     y, last = kernels.scan(cell, arrays[0], arrays[1], tuple(arrays[2:]))
-    assert isinstance(y, np.ndarray) and isinstance(last, np.ndarray)
+    assert isinstance(y, np.ndarray)
+    assert isinstance(last, np.ndarray)
     y, last = kernels.scan(cell, x, state, weights)
-    assert isinstance(y, torch.Tensor) and isinstance(last, torch.Tensor)
+    assert isinstance(y, torch.Tensor)
+    assert isinstance(last, torch.Tensor)
 
 
 @pytest.mark.parametrize("lead", [(), (4,), (2, 3)])

@@ -1,4 +1,4 @@
-"""One forward pass for two array libraries: both must give the same numbers, and the weights must fit torch.nn as they are."""
+"""One forward pass for two array libraries: both give the same numbers, and the weights fit torch.nn as they are."""
 
 from __future__ import annotations
 
@@ -30,9 +30,15 @@ def drawn(net: Network, shapes: network.Shapes, inputs: int, n: int = 3, t: int 
     """Weights, an input (N, T, I) and a first state that is not zero."""
     rng = np.random.default_rng(5)
     params = network.init(shapes, rng)
-    params = {name: w + 0.1 * rng.standard_normal(w.shape).astype(np.float32) for name, w in params.items()}  # biases too
+    params = {
+        name: w + 0.1 * rng.standard_normal(w.shape).astype(np.float32) for name, w in params.items()
+    }  # biases too
     state = network.start(net, n)
-    return params, rng.standard_normal((n, t, inputs)).astype(np.float32), state + rng.uniform(-0.5, 0.5, state.shape).astype(np.float32)
+    return (
+        params,
+        rng.standard_normal((n, t, inputs)).astype(np.float32),
+        state + rng.uniform(-0.5, 0.5, state.shape).astype(np.float32),
+    )
 
 
 def in_torch(params: Any) -> Any:
@@ -46,8 +52,11 @@ def test_a_stack_gives_the_same_in_torch_and_numpy(net: Network) -> None:
     params, x, state = drawn(net, network.stack_shapes(net, 4), 4)
     y, last = network.stack(params, net, x, state)
     other, other_last = network.stack(in_torch(params), net, torch.from_numpy(x), torch.from_numpy(state))
-    assert y.shape == (3, 20, 7) and last.shape == (net.layers, PARTS[net.cell], 3, 7) and y.dtype == np.float32
-    assert np.abs(y - other.numpy()).max() <= CLOSE and np.abs(last - other_last.numpy()).max() <= CLOSE
+    assert y.shape == (3, 20, 7)
+    assert last.shape == (net.layers, PARTS[net.cell], 3, 7)
+    assert y.dtype == np.float32
+    assert np.abs(y - other.numpy()).max() <= CLOSE
+    assert np.abs(last - other_last.numpy()).max() <= CLOSE
 
 
 @pytest.mark.parametrize("net", nets(), ids=named)
@@ -71,20 +80,25 @@ def test_the_detectors_network_gives_the_same_in_torch_and_numpy(net: Network, f
     params, x, state = drawn(net, expect.shapes(heads), 4)
     answers, last = expect.forward(params, heads, x, state)
     other, other_last = expect.forward(in_torch(params), heads, torch.from_numpy(x), torch.from_numpy(state))
-    assert answers.shape == (3, 20, heads.outputs, 2) and answers.dtype == np.float32
-    assert np.abs(answers - other.numpy()).max() <= CLOSE and np.abs(last - other_last.numpy()).max() <= CLOSE
+    assert answers.shape == (3, 20, heads.outputs, 2)
+    assert answers.dtype == np.float32
+    assert np.abs(answers - other.numpy()).max() <= CLOSE
+    assert np.abs(last - other_last.numpy()).max() <= CLOSE
 
 
 @pytest.mark.parametrize("form", tuple(expect.WIDTHS))
-@pytest.mark.parametrize("ahead, back", [((1, 4), ()), ((), (0, 4)), ((1,), (0,))])
-def test_an_answer_depends_on_no_later_row_and_no_other_sequence(form: str, ahead: tuple[int, ...], back: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("ahead", "back"), [((1, 4), ()), ((), (0, 4)), ((1,), (0,))])
+def test_an_answer_depends_on_no_later_row_and_no_other_sequence(
+    form: str, ahead: tuple[int, ...], back: tuple[int, ...]
+) -> None:
     heads = Heads(channels=2, net=Network(hidden=7, layers=2), ahead=ahead, back=back, form=form)
     params, x, state = drawn(heads.net, expect.shapes(heads), 4)
     whole, _ = expect.forward(params, heads, x, state)
     changed = x.copy()
     changed[:, 12:], changed[1:] = 3.0, -3.0
     other, _ = expect.forward(params, heads, changed, state)
-    assert other[0, :12].tobytes() == whole[0, :12].tobytes() and not np.array_equal(other[0, 12:], whole[0, 12:])
+    assert other[0, :12].tobytes() == whole[0, :12].tobytes()
+    assert not np.array_equal(other[0, 12:], whole[0, 12:])
 
 
 def test_dropout_acts_between_layers_and_only_there() -> None:
@@ -106,7 +120,8 @@ def test_first_weights_come_from_the_seed_alone_and_recurrence_keeps_lengths() -
     assert not np.array_equal(first["weight_ih_l0"], other["weight_ih_l0"])
     for square in first["weight_hh_l0"].reshape(4, 6, 6):
         np.testing.assert_allclose(square @ square.T, np.eye(6), atol=1e-6)
-    assert {name: w.shape for name, w in first.items()} == shapes and {w.dtype for w in first.values()} == {np.dtype(np.float32)}
+    assert {name: w.shape for name, w in first.items()} == shapes
+    assert {w.dtype for w in first.values()} == {np.dtype(np.float32)}
 
 
 def test_residuals_compare_each_answer_with_the_reading_it_was_about() -> None:
@@ -117,7 +132,9 @@ def test_residuals_compare_each_answer_with_the_reading_it_was_about() -> None:
     assert (expect.residuals(heads, answers, z) == 0).all()
     answers[5, 1] += 7.0  # its forecast 3 ahead, made at row 5, meets the reading of row 8: new row 5 of 7
     found = expect.residuals(heads, answers, z)
-    assert found.shape == (7, 4, 1) and found[5, 1, 0] == -7.0 and np.count_nonzero(found) == 1
+    assert found.shape == (7, 4, 1)
+    assert found[5, 1, 0] == -7.0
+    assert np.count_nonzero(found) == 1
 
 
 def test_a_loss_counts_only_what_was_read() -> None:

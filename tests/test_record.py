@@ -51,8 +51,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         clock.naps.append(span)
         clock.now += span
 
-    monkeypatch.setattr(record, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock.now, time_ns=lambda: int(clock.now * 1e9)))
-    monkeypatch.setattr(record, "_psutil", lambda: SimpleNamespace(cpu_percent=lambda percpu: [1.0], cpu_times_percent=lambda: None))
+    monkeypatch.setattr(
+        record, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock.now, time_ns=lambda: int(clock.now * 1e9))
+    )
+    monkeypatch.setattr(
+        record, "_psutil", lambda: SimpleNamespace(cpu_percent=lambda percpu: [1.0], cpu_times_percent=lambda: None)
+    )
     monkeypatch.setattr(record, "_gauges", lambda psutil: {"cpu0": 1.0})
     monkeypatch.setattr(record, "_counters", lambda psutil: {"switches": 100 * clock.now})
     return clock
@@ -67,7 +71,9 @@ def test_a_late_reading_does_not_shift_those_after_it_and_a_missed_one_is_left_o
     times = []
     for when, _ in itertools.islice(record.host(interval=1.0), 5):
         times.append(when // 10**9)
-        machine.now += {1: 0.7, 2: 2.5}.get(len(times), 0.0)  # the caller dawdles: a little, then for longer than a beat
+        machine.now += {1: 0.7, 2: 2.5}.get(
+            len(times), 0.0
+        )  # the caller dawdles: a little, then for longer than a beat
     assert times == [1, 2, 4, 5, 6]
 
 

@@ -1,7 +1,7 @@
 """`kill -9` at any moment, then resume: the weights have the bits of the run that nobody disturbed.
 
-A server process imports torch once and forks a child for each life of a run, so that a life costs no import. Children are killed with
-SIGKILL at random moments, and at chosen ones while the checkpoint is being written.
+A server process imports torch once and forks a child for each life of a run, so that a life costs no import. Children
+are killed with SIGKILL at random moments, and at chosen ones while the checkpoint is being written.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def check_checkpoint(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_killed_at_random_moments_and_resumed_the_bits_are_the_same(lives: Lives, undisturbed: Any, tmp_path: Path, name: str) -> None:
+def test_killed_at_random_moments_and_resumed_the_bits_are_the_same(
+    lives: Lives, undisturbed: Any, tmp_path: Path, name: str
+) -> None:
     fingerprint, records, seconds = undisturbed(name)
     chance, kills, runs, halfway = random.Random(name), 0, 0, 0
     while kills < KILLS[name]:
@@ -177,7 +179,7 @@ def test_a_finished_run_that_is_resumed_trains_nothing(lives: Lives, undisturbed
 
 
 @pytest.mark.parametrize(
-    "other, named",
+    ("other", "named"),
     [
         ({"seed": 1}, "seed"),
         ({"training": Training(epochs=12, batches=4, batch=4, patience=12)}, "settings"),

@@ -50,8 +50,12 @@ def run(problem: Problem | None = None, settings: Training = PLAIN, seed: int = 
 
 def same(first: Fit, second: Fit) -> bool:
     """Equal in every bit, apart from how long it took."""
-    records = [[(e.epoch, e.train_loss, e.valid_loss, e.learning_rate, e.best) for e in f.history] for f in (first, second)]
-    return records[0] == records[1] and all(first.weights[n].tobytes() == second.weights[n].tobytes() for n in first.weights)
+    records = [
+        [(e.epoch, e.train_loss, e.valid_loss, e.learning_rate, e.best) for e in f.history] for f in (first, second)
+    ]
+    return records[0] == records[1] and all(
+        first.weights[n].tobytes() == second.weights[n].tobytes() for n in first.weights
+    )
 
 
 def test_it_learns_the_line() -> None:

@@ -300,7 +300,7 @@ def info(model: Path | None, as_json: bool) -> None:
     if as_json:
         return show_json(told)
     for name, value in told.items():
-        click.echo(f"{name.removesuffix('_s'):<13}{outputs.in_words(value)}")
+        click.echo(f"{name:<13}{outputs.in_words(value)}")
 
 
 def _load(model: Path) -> AnomalyDetector:

@@ -53,10 +53,15 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         names = list(self.rows[0].metrics)
-        lines = [["", *names], *([r.name, *(f"{r.metrics[n]:.4g}" for n in names)] for r in self.rows)]
+        lines = [["", *names], *([r.name, *(_plain(r.metrics[n]) for n in names)] for r in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         table = "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
         return f"{self.what}\n{table}\n{self.verdict}"
+
+
+def _plain(figure: float) -> str:
+    """A figure for people: four digits, no exponent, a dash where there is none."""
+    return "–" if np.isnan(figure) else f"{figure:,.0f}" if abs(figure) >= 1000 else f"{figure:.4g}"
 
 
 def detector(
@@ -91,7 +96,9 @@ def detector(
         return Evaluation(rows, f"no labels; budget {asked:.3g} a day", said, False, notes=notes), found
     spans = [(int(series.times[a]), int(series.times[b - 1])) for a, b in metrics.events(truth)]
     verdict, lost = judge(rows)
-    return Evaluation(rows, f"{len(spans)} known events in {len(series):,} rows", verdict, lost, spans, notes), found
+    return Evaluation(
+        rows, f"{len(spans)} known event{'s' * (len(spans) != 1)} in {len(series):,} rows", verdict, lost, spans, notes
+    ), found
 
 
 def split_notes(det: AnomalyDetector, history: Any, later: Series) -> list[str]:
@@ -106,7 +113,7 @@ def planted(det: AnomalyDetector, normal: Series, seed: int = 0) -> Evaluation:
     Every channel in turn gets a spike, a level shift, a drift or readings of another time, one fault after another
     through the rows.
     """
-    broken, rng = normal, np.random.default_rng(seed)
+    broken, rng = msgspec.structs.replace(normal, labels=None), np.random.default_rng(seed)
     room = max(240, len(normal) // 24)
     for i, first in enumerate(range(room // 2, len(normal) - 130, room)):
         kind, size, length = FAULTS[i % len(FAULTS)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import platform
 import sys
 from pathlib import Path
@@ -31,18 +32,19 @@ EXTRAS = {"torch": "train", "SQLAlchemy": "sql", "psutil": "record", "plotly": "
 
 def scores(found: Found, clock: bool, out: str) -> None:
     """Write a row for every row of the data: CSV, Parquet or JSON lines by the name's end, CSV on stdout for "-"."""
-    frame = _frame(found, clock)
+    frame, content = _frame(found, clock), io.BytesIO()
+    if out.lower().endswith(".parquet"):
+        frame.write_parquet(content)
+    elif out.lower().endswith(".jsonl"):
+        frame.write_ndjson(content)
+    else:
+        frame.write_csv(content, datetime_format=STAMP)
     if out == "-":
-        sys.stdout.buffer.write(frame.write_csv(datetime_format=STAMP).encode())
+        sys.stdout.buffer.write(content.getbuffer())
         sys.stdout.buffer.flush()
         return
     with whole(Path(out)) as file:
-        if out.lower().endswith(".parquet"):
-            frame.write_parquet(file)
-        elif out.lower().endswith(".jsonl"):
-            frame.write_ndjson(file)
-        else:
-            frame.write_csv(file, datetime_format=STAMP)
+        file.write(content.getbuffer())
 
 
 def _frame(found: Found, clock: bool) -> pl.DataFrame:
@@ -160,13 +162,15 @@ def evaluated(evaluation: Evaluation) -> dict[str, Any]:
 
 def about(detector: AnomalyDetector) -> dict[str, Any]:
     """What a model is, what it learned from, and what its alarms are worth."""
+    from .series import span_text
+
     net, limit = detector.model_.heads.net, detector.threshold_
     weights = sum(w.size for w in detector.model_.weights.values())
     best = min(detector.history_, key=lambda epoch: epoch.valid_loss)
     return {
         "task": "anomaly",
         "channels": detector.channels_,
-        "interval_s": detector.interval_,
+        "interval": span_text(detector.interval_),
         "learned": detector.learned_,
         "method": f"{detector.method}, {detector.form}",
         "network": f"{net.cell}, {net.layers} layer{'s' * (net.layers > 1)} of {net.hidden} units, {weights:,} weights",
@@ -210,7 +214,8 @@ def in_words(value: object) -> str:
                  rows: 900
     """
     if isinstance(value, dict):
-        return ("\n" + " " * 13).join(f"{name}: {part}" for name, part in value.items() if part != "")
+        parts = {name: f"{part:.4g}" if isinstance(part, float) else part for name, part in value.items()}
+        return ("\n" + " " * 13).join(f"{name}: {part}" for name, part in parts.items() if part != "")
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
     return str(value)

@@ -49,12 +49,20 @@ def _from_file(path: Path, asked: Asked) -> pl.DataFrame:
             return _from_json(_content(path))
         return _from_text(path, asked)
     except (OSError, EOFError) as error:
-        raise DataError(f"cannot read it: {getattr(error, 'strerror', None) or error}", where=str(path)) from error
+        raise DataError(
+            f"cannot read it: {getattr(error, 'strerror', None) or error}",
+            where=str(path),
+            do="check the path and its rights",
+        ) from error
     except UnicodeError as error:
         do = 'layout=Layout(encoding="latin-1"), say'
         raise DataError(f"text in another encoding: {error}", wanted="UTF-8", do=do, where=str(path)) from error
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"not a {kind} file: {str(error).splitlines()[0]}", where=str(path)) from error
+        raise DataError(
+            f"not a {kind} file: {str(error).splitlines()[0]}",
+            where=str(path),
+            do="write it again, or name it by what it is",
+        ) from error
 
 
 def _from_json(content: bytes) -> pl.DataFrame:
@@ -212,13 +220,13 @@ def _from_sql(url: str, query: str | None) -> pl.DataFrame:
     try:
         engine = sql.create_engine(url)
         if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
-            raise DataError("no such database file", where=url)
+            raise DataError("no such database file", where=url, do="check the path in the URL")
         names, rows = _queried(engine, query)
     except (sql.exc.SQLAlchemyError, ImportError) as error:
         saw = str(getattr(error, "orig", None) or error)
         secret = re.search(r"://[^/]*?:(.+)@", url)
         saw = saw.replace(secret[1], "***") if secret else saw
-        raise DataError(f"the database refused: {saw}", where=masked(url)) from None
+        raise DataError(f"the database refused: {saw}", where=masked(url), do="check the URL and the query") from None
     return _from_columns(names, zip(*rows, strict=True) if rows else [()] * len(names))
 
 

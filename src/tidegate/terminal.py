@@ -188,14 +188,16 @@ def ready(*paths: Path | None, inputs: tuple[object, ...] = ()) -> None:
             raise click.UsageError(f"{path} is an input; give another name for what is written")
         if path.is_dir():
             raise click.UsageError(f"{path} is a folder; give the name of a file in it")
-        if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        if not _writable(path.parent):
             saw = "you may not write to" if path.parent.is_dir() else "there is no folder"
-            raise SettingError(
-                f"{saw} {path.parent}",
-                wanted="a folder for the result",
-                do="make it, or choose another",
-                where=str(path),
-            )
+            do = "make it, or choose another"
+            raise SettingError(f"{saw} {path.parent}", wanted="a folder for the result", do=do, where=str(path))
+        if path.exists() and not _writable(path):  # a rename would not ask
+            raise SettingError(f"{path} is write-protected", do="give another name, or make it writable")
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def needs(package: str, extra: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from .. import save
 from ..errors import ModelFileError
 from .anomaly import AnomalyDetector
@@ -22,4 +24,7 @@ def load(path: str | Path) -> AnomalyDetector:
         raise ModelFileError(
             f"a model for {task!r}", wanted=f"one of {', '.join(TASKS)}", where=str(path), do="update tidegate"
         )
-    return TASKS[task].from_file(file)
+    try:
+        return TASKS[task].from_file(file)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise ModelFileError(f"its specification is not whole: {error}", where=str(path), do="save it again") from None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .. import calibrate, save, train
 from ..calibrate import AlarmState, Calibration, Threshold
-from ..errors import DataError
+from ..errors import DataError, ModelFileError
 from ..reader import as_series
 from ..save import File
 from ..scale import Scale
@@ -290,6 +290,8 @@ class AnomalyDetector:
     def from_file(cls, file: File) -> Self:
         """The detector that `save` wrote; `tidegate.load` calls this."""
         spec = verbs.decode(file, Spec)
+        if spec.heads.channels != len(spec.channels):
+            raise ModelFileError("its specification contradicts itself about channels", where=str(file.path))
         arrays = file.arrays(_implied(spec))
         detector = cls(**msgspec.structs.asdict(spec.params))
         part = verbs.under(arrays)
@@ -404,15 +406,15 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     table |= {"normal/residual": ((outputs, c), "float64"), "normal/average": ((spans, outputs, c), "float64")}
     table |= {"normal/word": ((spans, len(spec.heads.witnesses)), "float64"), "normal/score": ((2,), "float64")}
     table |= {name: (shape, "float64") for name, shape in spec.shapes.items() if name.startswith("rivals/")}
-    lengths = spec.calibration["lengths"]
-    return table | {f"calibration/{name}": ((lengths[name],), "float64") for name in calibrate.ARRAYS}
+    lengths = spec.calibration.get("lengths", {})
+    return table | {f"calibration/{name}": ((int(lengths.get(name, 0)),), "float64") for name in calibrate.ARRAYS}
 
 
 def _facts(series: Series, past: learning.History) -> dict[str, str]:
     """What was learned from, in words, for the report and `tidegate info`."""
     return {
         "data": series.name,
-        "rows": f"{len(past.values):,} of {len(series):,}, every {span_text(series.interval)}",
+        "rows": f"{len(past.values):,} of {len(series):,} rows x {len(series.channels)} channels, every {span_text(series.interval)}",
         "from": time_text(past.times[0]) if series.clock else "row 0",
         "to": time_text(past.times[-1]) if series.clock else f"row {len(series) - 1:,}",
     }

@@ -138,15 +138,17 @@ class _Loss:
         rate = self.heads.net.dropout
 
         def drop(h: Tensor) -> Tensor:
-            return h * (self._random("rand", h.shape, generator) >= rate) / (1 - rate)
+            kept: Tensor = self._random("rand", h.shape, generator) >= rate
+            return h * kept / (1 - rate)
 
         total: Tensor = expect.loss(params, self.heads, x, z, seen, drop if rate and generator is not None else None)
         return total
 
     def _kept(self, seen: Tensor, generator: Any) -> Tensor:
         n, _, c = seen.shape
-        cells = self._random("rand", seen.shape, generator) >= HIDDEN_CELLS
-        return cells * (self._random("rand", (n, 1, c), generator) >= HIDDEN_CHANNELS)
+        cells: Tensor = self._random("rand", seen.shape, generator) >= HIDDEN_CELLS
+        channels: Tensor = self._random("rand", (n, 1, c), generator) >= HIDDEN_CHANNELS
+        return cells * channels
 
     def _random(self, kind: str, shape: Any, generator: Any) -> Any:
         # drawn on the processor, whatever the device: the numbers depend on the seed alone

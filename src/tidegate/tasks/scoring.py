@@ -108,6 +108,7 @@ def advance(model: Model, values: Floats, state: Arrays) -> tuple[Verdicts, Arra
     z = model.scale.apply(values)
     begun = int(state["rows"][0])
     found, expected, after = residuals(model.heads, model.weights, z, state)
+    found[: max(WARM - begun, 0)] = np.nan  # what an empty memory says must not enter the averages
     judged, averages = surprise.score(found, model.normal, model.heads.witnesses, state["averages"])
     reason = np.where(np.isnan(z).all(axis=1), 1, np.where(begun + np.arange(len(z)) < WARM, 2, 0)).astype(np.uint8)
     blank = reason > 0
