@@ -128,7 +128,8 @@ def main() -> None:
             lines += show(title, [table(seed) for seed in seeds])
             print("\n".join(lines), flush=True)
     if not args.quick and not args.only:
-        head = f"# Results\n\nMade by `python bench/quality.py`: {len(seeds)} seeds, {platform.machine()}, {time.time() - began:.0f} s."
+        how = f"{len(seeds)} seeds, {platform.machine()}, {time.time() - began:.0f} s"
+        head = f"# Results\n\nMade by `python bench/quality.py`: {how}."
         RESULTS.write_text("\n".join([head, *lines, ""]))
 
 

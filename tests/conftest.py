@@ -101,7 +101,7 @@ def steady() -> Series:
 def learned(steady: Series) -> tg.AnomalyDetector:
     """A small detector trained on the first 1,200 of those rows, for tests of what it finds; nobody changes it."""
     pytest.importorskip("torch")
-    training = tg.Training(epochs=4, batches=25, batch=8, learning_rate=1e-2)
-    return tg.AnomalyDetector(network=tg.Network(hidden=12), training=training, false_alarms="1/hour").fit(
+    training = tg.Training(epochs=12, batches=25, batch=8, learning_rate=1e-2)
+    return tg.AnomalyDetector(network=tg.Network(hidden=16), training=training, false_alarms="1/hour").fit(
         steady[:1200]
     )

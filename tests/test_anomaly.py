@@ -466,7 +466,7 @@ def test_one_row_is_warming_up(detector: tg.AnomalyDetector, later: Series) -> N
 def test_a_history_shorter_than_its_windows_is_refused_with_the_numbers(normal: Series, rows: int) -> None:
     with pytest.raises(tg.DataError, match=rf"^{rows} rows") as refused:
         quick().fit(normal[:rows])
-    assert "at least 160" in str(refused.value)
+    assert "at least 120" in str(refused.value)
     assert "do: give a longer history" in str(refused.value)
 
 
@@ -538,7 +538,7 @@ def test_a_budget_that_cannot_be_kept_says_so(normal: Series) -> None:
 def test_recalibration_takes_a_new_level_for_normal(
     learned: tg.AnomalyDetector, steady: Series, tmp_path: Path
 ) -> None:
-    moved = altered(steady, [*steady.values, 0.0, 2 * steady.values[:, 1].std(), 0.0])
+    moved = altered(steady, steady.values + np.array([0.0, 2 * steady.values[:, 1].std(), 0.0]))
     learned.save(tmp_path / "model")
     detector = tg.load(tmp_path / "model")
     before = detector.apply(moved)
@@ -604,7 +604,7 @@ def later_twice(later: Series) -> Series:
 
 
 def test_training_comes_first_a_window_before_early_stopping_and_calibration_last(normal: Series) -> None:
-    split = quick().fit(normal).split_
+    split = quick(window=tg.Window(length=40, valid=0.5)).fit(normal).split_
     assert list(split) == ["train", "valid", "calibrate"]
     assert split["train"][0] == 0
     assert split["calibrate"][1] == len(normal)
@@ -613,6 +613,14 @@ def test_training_comes_first_a_window_before_early_stopping_and_calibration_las
     )  # no window that trains touches one that stops training
     assert split["calibrate"][0] >= split["valid"][1]
     assert all(last - first >= learning.SHORTEST for first, last in split.values())
+
+
+def test_a_history_too_short_to_validate_on_is_trained_whole_and_says_so(normal: Series) -> None:
+    detector = quick(epochs=3).fit(normal)
+    assert list(detector.split_) == ["train", "calibrate"]
+    assert detector.split_["train"][1] == detector.split_["calibrate"][0]
+    assert [epoch.valid_loss for epoch in detector.history_] == [None, None, None]
+    assert any("too little history to stop training" in note for note in detector.notes_)
 
 
 def test_the_scale_never_sees_the_calibration_stretch(normal: Series) -> None:
@@ -654,11 +662,11 @@ def test_each_epoch_leaves_a_record(normal: Series) -> None:
     detector = quick(epochs=3).fit(normal, on_epoch=seen.append)
     assert detector.history_ == seen
     assert [e.epoch for e in seen] == [0, 1, 2]
-    assert all(np.isfinite([e.train_loss, e.valid_loss]).all() and e.learning_rate > 0 and e.seconds > 0 for e in seen)
+    assert all(np.isfinite([e.train_loss, e.loss]).all() and e.learning_rate > 0 and e.seconds > 0 for e in seen)
 
 
 def test_training_learns(learned: tg.AnomalyDetector) -> None:
-    losses = [e.valid_loss for e in learned.history_]
+    losses = [e.loss for e in learned.history_]
     assert min(losses) < 0.9 * losses[0]
 
 

@@ -213,7 +213,7 @@ def test_fit_writes_a_model_and_says_what_it_learned_from_on_stderr(history: Pat
     result = tidegate("fit", "anomaly", history, "-o", tmp_path / "m.safetensors")
     assert result.stdout == ""
     for said in (
-        "1,300 of 1,300, every 1 min",
+        "1,300 of 1,300 rows x 3 channels, every 1 min",
         "train ",
         "calibrate ",
         "2 epochs",

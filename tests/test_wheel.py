@@ -1,4 +1,4 @@
-"""The wheel without extras: help, info and apply work where neither torch nor any other optional package is to be had."""
+"""The wheel without extras: help, info and apply work where neither torch nor any other extra is installed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ EXTRAS = ("torch", "sqlalchemy", "psutil", "plotly", "jinja2", "matplotlib", "pa
 # what an environment without the extras would say, whatever is installed in this one
 WITHOUT = f"""
 import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {EXTRAS!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Absent())
+sys.modules.update(dict.fromkeys({EXTRAS!r}))
 from tidegate.cli import main
 main()
 """

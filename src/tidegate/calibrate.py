@@ -41,6 +41,8 @@ SHAPES = np.linspace(-0.3, 0.9, 25)  # of the tail: bounded .. barely a mean
 PRIOR = (0.1, 0.3)  # of the shape, mean and spread: matters when the tail has few alarms
 JUDGED = 10  # alarms in the shortest run that can judge a budget
 BUNCHED = 3.0  # variance over mean of alarm counts that chance gives in 1 of 200 calibrations
+MEMORY = 1000  # rows over which a strong event is forgotten
+DRIFTING = 10.0
 DRIFT = 2.62  # standard errors (one-sided 1 %, 14 degrees of freedom) by which a later half counts as higher
 UNITS = {"year": 31_557_600.0, "week": 604_800.0, "day": 86_400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0}
 
@@ -308,6 +310,38 @@ def _rises(s: Floats) -> bool:
     early, late = means[: blocks // 2], means[blocks // 2 :]
     spread = math.sqrt((early.var(ddof=1) + late.var(ddof=1)) / (blocks // 2))
     return bool(late.mean() - early.mean() > DRIFT * max(spread, 1e-12))
+
+
+def guarded(calibration: Calibration, rate: float) -> Threshold:
+    """The threshold for a budget; where the data cannot keep it, at least a margin for later drift.
+
+    The margin is 1 + 10 / sqrt(n) in units of the calibration's 99 % point: few rows have not seen how a process wanders, and
+    their autocorrelation does not tell. From normal rows alone of five families of data; docs/decisions/0003 has the figures.
+    """
+    limit = calibration.threshold(rate)
+    unit = float(calibration.seen[np.searchsorted(-calibration.above[1:], -0.01 * calibration.n)])
+    margin = unit * (1 + DRIFTING / math.sqrt(calibration.n))
+    if rate >= limit.kept * (1 - 1e-9) or limit.value >= margin:
+        return limit
+    note = f"raised from {limit.value:.3g} to {margin:.3g}, a margin for drift after only {calibration.n:,} rows"
+    return Threshold(margin, limit.asked, limit.kept, "; ".join(filter(None, [limit.note, note])))
+
+
+def after_shock(scores: Floats, peak: float) -> tuple[Floats, float]:
+    """What is compared with the threshold, (T,), and the peak to go on from: 2 s - P, where P is the strongest recent score.
+
+    >>> after_shock(np.array([1.0, 9.0, 5.0]), 0.0)[0].round(2).tolist()
+    [1.0, 9.0, 1.02]
+
+    At the onset of an event s = P, so it is the score. After a strong event a process often does not come back to where it
+    was: the bar then stands halfway between the threshold and the event's own strength and comes down over MEMORY rows.
+    Never above the score, so a budget kept by the score is kept.
+    """
+    fade, out = 1 - 2 / (MEMORY + 1), np.empty(len(scores))
+    for row, score in enumerate(scores.tolist()):
+        peak = max(peak * fade, score) if score == score else peak * fade
+        out[row] = 2 * score - peak
+    return out, peak
 
 
 def alarms(

@@ -168,7 +168,7 @@ def _learn(series: Series, learner: Learner, written: Written, bad: list[tuple[A
             exclude=bad,
             checkpoint=written.checkpoint,
             resume=written.resume,
-            on_epoch=lambda epoch: show(epoch.epoch + 1, f"loss {epoch.valid_loss:.4f}"),
+            on_epoch=lambda epoch: show(epoch.epoch + 1, f"loss {epoch.loss:.4f}"),
         )
 
 
@@ -360,7 +360,7 @@ def demo(out: Path, as_json: bool) -> None:
     needs("plotly", "report")
     out.mkdir(parents=True, exist_ok=True)
     with progress("learning the healthy part", SIZES["small"][1].epochs) as bar:
-        outcome = show.run(out, on_epoch=lambda epoch: bar(epoch.epoch + 1, f"loss {epoch.valid_loss:.4f}"))
+        outcome = show.run(out, on_epoch=lambda epoch: bar(epoch.epoch + 1, f"loss {epoch.loss:.4f}"))
     show_json(outcome.plain()) if as_json else click.echo(str(outcome))
     if outcome.missed:
         sys.exit(1)

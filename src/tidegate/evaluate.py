@@ -236,14 +236,16 @@ def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = N
         table = pages.Table(
             rows=rows, verdict=evaluation.verdict, baseline_wins=evaluation.baseline_wins, smaller_is_better=SMALLER
         )
-    limit, losses = found.threshold, [(e.epoch, e.train_loss, e.valid_loss) for e in det.history_]
+    limit = found.threshold
+    losses = [(e.epoch, e.train_loss, np.nan if e.valid_loss is None else e.valid_loss) for e in det.history_]
     checks = [pages.Kept(asked=a, observed=b, low=c, high=d) for a, b, c, d in det.checks_]
     return pages.Report(
         title=title or found.name,
         generated=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         seen=pages.Seen(
             times=found.times, channels=found.channels, values=found.values,
-            score=found.score, score_fast=found.score_fast, expected=found.expected, low=found.low, high=found.high, by_channel=shares, clock=det.clock_,
+            score=found.score, score_fast=found.score_fast, by_channel=shares, clock=det.clock_,
+            expected=found.expected, low=found.low, high=found.high,
             gap=det.alarming.gap * det.interval_,
         ),
         budget=pages.Budget(threshold=limit.value, asked=limit.asked, kept=limit.kept, note=limit.note, checks=checks),

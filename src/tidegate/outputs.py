@@ -166,7 +166,7 @@ def about(detector: AnomalyDetector) -> dict[str, Any]:
 
     net, limit = detector.model_.heads.net, detector.threshold_
     weights = sum(w.size for w in detector.model_.weights.values())
-    best = min(detector.history_, key=lambda epoch: epoch.valid_loss)
+    best = min(detector.history_, key=lambda epoch: epoch.loss)
     return {
         "task": "anomaly",
         "channels": detector.channels_,
@@ -174,7 +174,7 @@ def about(detector: AnomalyDetector) -> dict[str, Any]:
         "learned": detector.learned_,
         "method": f"{detector.method}, {detector.form}",
         "network": f"{net.cell}, {net.layers} layer{'s' * (net.layers > 1)} of {net.hidden} units, {weights:,} weights",
-        "training": f"{len(detector.history_)} epochs on {detector.device_}, best loss {best.valid_loss:.4f}",
+        "training": f"{len(detector.history_)} epochs on {detector.device_}, best loss {best.loss:.4f}",
         "budget": _budget(limit),
         "seed": detector.seed,
         "notes": detector.notes_,

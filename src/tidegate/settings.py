@@ -39,14 +39,14 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fit loop: AdamW on random windows, learning rate up and down once, stopped when validation is at its best."""
 
-    epochs: Positive = 20
+    epochs: Positive = 10
     batches: Positive = 25  # minibatches an epoch, the unit in which progress is counted and checkpoints are written
     batch: Positive = 16
     learning_rate: Above = 5e-3
     weight_decay: Annotated[float, msgspec.Meta(ge=0.0)] = 0.01
     clip: Above = 1.0  # largest norm of a gradient
     noise: Annotated[float, msgspec.Meta(ge=0.0)] = (
-        0.3  # standard deviation added to scaled inputs, so that copying the last value does not pay
+        1.0  # standard deviation added to scaled inputs, so that copying the last value does not pay
     )
     patience: Positive = 8  # epochs without a better validation loss before training stops
 

@@ -11,7 +11,7 @@ several spans of rows, before it is squared: one that keeps its sign for a while
 over channels, averaged over
    its residuals, in units of its 99 % point on normal rows: now a word of 1 is equally rare for all witnesses and
    spans.
-4. A word counts at most 4, or the loudest span would drown a short event in the memory of a long one.
+4. A word counts at most 5, or the loudest span would drown a short event in the memory of a long one.
 5. The score is the root mean square over spans and witnesses; the fast score takes the shortest span alone.
 
 Causal, constant work a row; a missing reading leaves its averages as they are and is not heard.
@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-SPANS = (1, 8, 30, 120)  # rows
+SPANS = (1, 8, 30, 90)  # rows
 CLIP = 8.0  # one reading counts at most so many normal residuals
 FLOOR = 0.1  # a normal residual is not smaller than a tenth of its channel's spread
 DOUBT = 0.1  # of one imaginary reading at the clip: a channel that never moved surprises when it does, not infinitely
 QUIET = 0.05  # smallest unit of a word
-LOUDEST = 4.0
+LOUDEST = 5.0
 RARE = 0.99
 
 

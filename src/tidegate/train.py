@@ -34,10 +34,16 @@ class Epoch(msgspec.Struct, frozen=True):
 
     epoch: int
     train_loss: float
-    valid_loss: float
+    valid_loss: float | None
+    """None where there are no rows to validate on"""
     learning_rate: float
     seconds: float
     best: bool
+
+    @property
+    def loss(self) -> float:
+        """The validation loss, or the training loss where there is none."""
+        return self.train_loss if self.valid_loss is None else self.valid_loss
 
 
 @dataclass
@@ -149,7 +155,8 @@ def _epoch(problem: Problem, settings: Training, params: dict[str, Tensor], adam
         rows = rng.choice(problem.train_rows, settings.batch)
         losses.append(_update(problem.loss(params, rows, noise), params, adam, rate, settings.clip))
     valid = _validate(problem, params, settings.batch * 4)
-    best = not run.history or valid < min(e.valid_loss for e in run.history)
+    earlier = [e.valid_loss for e in run.history if e.valid_loss is not None]
+    best = valid is None or not earlier or valid < min(earlier)
     if best:
         run.weights = {name: p.detach().cpu().numpy().copy() for name, p in params.items()}
     return Epoch(epoch, float(np.mean(losses)), valid, rate, time.perf_counter() - began, best)
@@ -169,8 +176,10 @@ def _update(loss: Tensor, params: dict[str, Tensor], adam: Any, rate: float, cli
     return value
 
 
-def _validate(problem: Problem, params: dict[str, Tensor], batch: int) -> float:
+def _validate(problem: Problem, params: dict[str, Tensor], batch: int) -> float | None:
     rows = problem.valid_rows
+    if not len(rows):
+        return None  # nothing to stop by: the last weights are the best
     with torch_or_error().no_grad():
         parts = [rows[i : i + batch] for i in range(0, len(rows), batch)]
         return float(

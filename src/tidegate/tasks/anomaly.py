@@ -113,9 +113,10 @@ class AnomalyDetector:
         self.history_, self.device_, self.notes_ = (
             run.history,
             run.device,
-            [*series.notes, *filter(None, [run.stopped])],
+            [*series.notes, *filter(None, [run.stopped, past.unvalidated])],
         )
-        self.split_ = {"train": past.train, "valid": past.valid, "calibrate": past.calibrate}
+        parts = {"train": past.train, "valid": past.valid, "calibrate": past.calibrate}
+        self.split_ = {name: rows for name, rows in parts.items() if rows[1] > rows[0]}
         self.split_times_ = [(int(past.times[a]), int(past.times[b - 1])) for a, b in self.split_.values()]
         self.learned_ = _facts(series, past)
         return self
@@ -150,13 +151,17 @@ class AnomalyDetector:
     def threshold_(self) -> Threshold:
         """Where `score` becomes an alarm, for the budget in `false_alarms`; it may be changed after `fit`."""
         self._fitted()
-        return self.calibration_.threshold(rate(self.alarming.budget))
+        return calibrate.guarded(self.calibration_, rate(self.alarming.budget))
 
     def start(self) -> State:
         """The state of a stream before its first reading."""
         self._fitted()
         c = len(self.channels_)
-        arrays = scoring.start(self.model_.heads) | {"alarm": AlarmState().to_array(), "blame": np.zeros(c)}
+        arrays = scoring.start(self.model_.heads) | {
+            "alarm": AlarmState().to_array(),
+            "blame": np.zeros(c),
+            "peak": np.zeros(1),
+        }
         arrays |= {"times": np.zeros(3, dtype=np.int64)}  # of the last row; of an open alarm's first and last
         return State(arrays, self.fingerprint_)
 
@@ -199,10 +204,11 @@ class AnomalyDetector:
         verdicts, arrays = scoring.run(model, values, cuts, before)
         score = verdicts.surprise.score
         p_value = self.calibration_.p_value(score)
+        bar, peak = calibrate.after_shock(score, float(before["peak"][0]))
         shown, intervals, alarm_after = calibrate.alarms(
-            score, p_value, limit.value, merge=model.alarming.merge, state=alarm, starts=cuts
+            bar, p_value, limit.value, merge=model.alarming.merge, state=alarm, starts=cuts
         )
-        known = blame(verdicts.surprise.by_channel, score > limit.value, intervals, alarm.row, before["blame"])
+        known = blame(verdicts.surprise.by_channel, bar > limit.value, intervals, alarm.row, before["blame"])
         opened = [times[i.first_row - alarm.row] if i.first_row >= alarm.row else before["times"][1] for i in intervals]
         ended = [times[i.last_row - alarm.row] if i.last_row >= alarm.row else before["times"][2] for i in intervals]
         listed = [
@@ -212,6 +218,7 @@ class AnomalyDetector:
         is_open = bool(intervals) and intervals[-1].open
         arrays |= {
             "alarm": alarm_after.to_array(),
+            "peak": np.array([peak]),
             "blame": known[-1] if is_open else np.zeros(len(self.channels_)),
             "times": np.array([times[-1], *((opened[-1], ended[-1]) if is_open else (0, 0))], dtype=np.int64),
         }
@@ -291,7 +298,9 @@ class AnomalyDetector:
         """The detector that `save` wrote; `tidegate.load` calls this."""
         spec = verbs.decode(file, Spec)
         if spec.heads.channels != len(spec.channels):
-            raise ModelFileError("its specification contradicts itself about channels", where=str(file.path))
+            raise ModelFileError(
+                "its specification contradicts itself about channels", where=str(file.path), do="save it again"
+            )
         arrays = file.arrays(_implied(spec))
         detector = cls(**msgspec.structs.asdict(spec.params))
         part = verbs.under(arrays)
@@ -412,9 +421,10 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def _facts(series: Series, past: learning.History) -> dict[str, str]:
     """What was learned from, in words, for the report and `tidegate info`."""
+    size = f"{len(past.values):,} of {len(series):,} rows x {len(series.channels)} channels"
     return {
         "data": series.name,
-        "rows": f"{len(past.values):,} of {len(series):,} rows x {len(series.channels)} channels, every {span_text(series.interval)}",
+        "rows": f"{size}, every {span_text(series.interval)}",
         "from": time_text(past.times[0]) if series.clock else "row 0",
         "to": time_text(past.times[-1]) if series.clock else f"row {len(series) - 1:,}",
     }

@@ -29,6 +29,7 @@ HIDDEN_CELLS, HIDDEN_CHANNELS = (
     0.02,
     0.05,
 )  # readings and whole channels hidden while training, so that gaps are no surprise
+ENOUGH = 8  # windows that a validation stretch needs to be worth listening to
 SHORTEST = 40  # rows a training window needs: the first are unscored, and forecasts reach 16 ahead
 
 
@@ -43,6 +44,12 @@ class History:
     train: tuple[int, int]
     valid: tuple[int, int]
     calibrate: tuple[int, int]
+
+    @property
+    def unvalidated(self) -> str:
+        """A note where there was too little history to stop training by; empty where there was enough."""
+        few = self.valid[0] == self.valid[1]
+        return "too little history to stop training by validation: it ran its whole course" if few else ""
 
     def calibration_starts(self) -> NDArray[np.int64]:
         """The rows of the calibration stretch, counted from its first, that begin a stretch without a gap."""
@@ -59,7 +66,7 @@ def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, 
     starts = np.union1d(series.starts(gap), rows[np.flatnonzero(np.diff(rows) > 1) + 1])
     starts = np.unique(np.searchsorted(rows, starts))
     starts = starts[starts < len(rows)]
-    length = min(window.length, max(SHORTEST, len(rows) // 9))
+    length = min(window.length, max(SHORTEST, len(rows) // 5))
     parts = _parts(len(rows), length, window, series.name)
     return History(series.values[rows], series.times[rows], starts, length, *parts)
 
@@ -78,25 +85,33 @@ def _excluded(series: Series, exclude: Iterable[tuple[Any, Any]]) -> NDArray[np.
 
 
 def _parts(rows: int, length: int, window: Window, name: str) -> list[tuple[int, int]]:
-    """Train, valid and calibrate as [first, stop): a window's gap before valid, at least one window in each."""
+    """Train, valid and calibrate as [first, stop): a window's gap before valid, at least one window in each.
+
+    A validation stretch of a few windows tells one drift from another, not when to stop: measured on short histories it
+    stops far too early. There is none then, valid is empty and all rows before calibration are trained on.
+    """
     stop = rows - max(length, round(window.calibrate * rows))
-    valid = stop - max(length, round(window.valid * rows))
-    if valid < 2 * length:
+    valid = stop - round(window.valid * rows)
+    if stop - valid < ENOUGH * length:
+        parts = [(0, stop), (stop, stop), (stop, rows)]
+    else:
+        parts = [(0, valid - length), (valid, stop), (stop, rows)]
+    if parts[0][1] < 2 * length:
         raise DataError(
             f"{rows:,} rows of normal history are too few to learn from",
-            wanted=f"at least {4 * SHORTEST:,}: training, early stopping and calibration each need a window",
+            wanted=f"at least {3 * SHORTEST:,}: two windows to train on and one to calibrate",
             do="give a longer history",
             where=name,
         )
-    return [(0, valid - length), (valid, stop), (stop, rows)]
+    return parts
 
 
 def problem(past: History, z: Floats, heads: Heads, training: Training, seed: int, device: str) -> Problem:
     """What `train.fit` is to learn: the network's answers on random windows that bridge no gap."""
-    windows = [starts_inside(past.starts, len(z), past.length) for _ in range(2)]
-    inside = [w[(w >= a) & (w + past.length <= b)] for w, (a, b) in zip(windows, (past.train, past.valid), strict=True)]
-    for rows, what in zip(inside, ("training", "validation"), strict=True):
-        if not len(rows):
+    windows, parts = starts_inside(past.starts, len(z), past.length), (past.train, past.valid)
+    inside = [windows[(windows >= a) & (windows + past.length <= b)] for a, b in parts]
+    for rows, (first, stop), what in zip(inside, parts, ("training", "validation"), strict=True):
+        if not len(rows) and stop > first:
             raise DataError(
                 f"no window of {past.length} rows without a gap in the {what} stretch",
                 wanted="stretches longer than a window",
