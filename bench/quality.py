@@ -38,11 +38,8 @@ def run(normal: tg.Series, later: tg.Series, seed: int) -> Scores:
     both = np.concatenate([normal.values, later.values])
     for name, rival in detector.rivals_.items():
         score = rivals.score(name, rival.learned, both, np.zeros(1, dtype=np.int64))[len(normal) :]
-        limit = rival.calibration.threshold(rate(detector.alarming.budget))
-        alarm, _, _ = calibrate.alarms(
-            score, rival.calibration.p_value(score), limit.value, merge=detector.alarming.merge
-        )
-        out[name] = (score, alarm)
+        limit = calibrate.guarded(rival.calibration, rate(detector.alarming.budget))
+        out[name] = (score, calibrate.after_shock(score, 0.0)[0] > limit.value)
     return out
 
 

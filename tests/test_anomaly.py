@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 import tidegate as tg
 from tidegate.series import SECOND, Series, check
@@ -514,8 +513,8 @@ def test_a_planted_fault_scores_higher_and_names_its_channel(
     broken = tg.synth.plant(now, fault, 120, 40, channels=("level",), size=3.0)
     clean, found = learned.apply(now), learned.apply(broken)
     assert found.score[125:160].mean() > 1.5 * clean.score[125:160].mean()
-    assert found.alarm[130:160].all()
-    assert not found.alarm[70:120].any()
+    assert found.open[130:160].all()
+    assert not found.open[70:120].any()
     (alarm,) = [alarm for alarm in found.alarms if alarm.last_row >= 120]
     assert 120 <= alarm.first_row < 130
     assert alarm.channels[0] == "level"

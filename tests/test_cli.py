@@ -317,6 +317,7 @@ def test_apply_writes_a_row_for_each_row_in_every_form(
             "score_fast",
             "p_value",
             "alarm",
+            "open",
             "reason",
             "blame s0",
             "blame s1",

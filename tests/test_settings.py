@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tidegate.errors import SettingError
 from tidegate.settings import SIZES, UNITS, WORDS, Alarming, Network, Training, Window, one_of, rate, seconds

@@ -17,15 +17,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import metrics, record, synth
-    from .errors import DataError, MissingExtraError, ModelFileError, NotFittedError, SettingError, TidegateError
-    from .reader import read, read_many
-    from .series import Series
-    from .settings import Alarming, Network, Training, Window
-    from .tasks import load
-    from .tasks.anomaly import AnomalyDetector
-    from .tasks.found import Alarm, Found, Verdict
-    from .tasks.verbs import State
+    from . import metrics as metrics, record as record, synth as synth
+    from .errors import (
+        DataError as DataError,
+        MissingExtraError as MissingExtraError,
+        ModelFileError as ModelFileError,
+        NotFittedError as NotFittedError,
+        SettingError as SettingError,
+        TidegateError as TidegateError,
+    )
+    from .reader import read as read, read_many as read_many
+    from .series import Series as Series
+    from .settings import Alarming as Alarming, Network as Network, Training as Training, Window as Window
+    from .tasks import load as load
+    from .tasks.anomaly import AnomalyDetector as AnomalyDetector
+    from .tasks.found import Alarm as Alarm, Found as Found, Verdict as Verdict
+    from .tasks.verbs import State as State
 
 __version__ = "0.1.0"
 
@@ -54,30 +61,7 @@ _HOMES = {
     "load": "tasks",
     "record": "",
 }
-__all__ = [
-    "Alarm",
-    "Alarming",
-    "AnomalyDetector",
-    "DataError",
-    "Found",
-    "MissingExtraError",
-    "ModelFileError",
-    "Network",
-    "NotFittedError",
-    "Series",
-    "SettingError",
-    "State",
-    "TidegateError",
-    "Training",
-    "Verdict",
-    "Window",
-    "load",
-    "metrics",
-    "read",
-    "read_many",
-    "record",
-    "synth",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> object:

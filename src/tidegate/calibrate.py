@@ -315,8 +315,9 @@ def _rises(s: Floats) -> bool:
 def guarded(calibration: Calibration, rate: float) -> Threshold:
     """The threshold for a budget; where the data cannot keep it, at least a margin for later drift.
 
-    The margin is 1 + 10 / sqrt(n) in units of the calibration's 99 % point: few rows have not seen how a process wanders, and
-    their autocorrelation does not tell. From normal rows alone of five families of data; docs/decisions/0003 has the figures.
+    The margin is 1 + 10 / sqrt(n) in units of the calibration's 99 % point: few rows have not seen how a process
+    wanders, and their autocorrelation does not tell. From normal rows alone of five families of data;
+    docs/decisions/0003 has the figures.
     """
     limit = calibration.threshold(rate)
     unit = float(calibration.seen[np.searchsorted(-calibration.above[1:], -0.01 * calibration.n)])
@@ -328,14 +329,14 @@ def guarded(calibration: Calibration, rate: float) -> Threshold:
 
 
 def after_shock(scores: Floats, peak: float) -> tuple[Floats, float]:
-    """What is compared with the threshold, (T,), and the peak to go on from: 2 s - P, where P is the strongest recent score.
+    """What is compared with the threshold, (T,), and the peak to go on from: 2 s - P, P the strongest recent score.
 
     >>> after_shock(np.array([1.0, 9.0, 5.0]), 0.0)[0].round(2).tolist()
     [1.0, 9.0, 1.02]
 
-    At the onset of an event s = P, so it is the score. After a strong event a process often does not come back to where it
-    was: the bar then stands halfway between the threshold and the event's own strength and comes down over MEMORY rows.
-    Never above the score, so a budget kept by the score is kept.
+    At the onset of an event s = P, so it is the score. After a strong event a process often does not come back to
+    where it was: the bar then stands halfway between the threshold and the event's own strength and comes down over
+    MEMORY rows. Never above the score, so a budget kept by the score is kept.
     """
     fade, out = 1 - 2 / (MEMORY + 1), np.empty(len(scores))
     for row, score in enumerate(scores.tolist()):

@@ -176,11 +176,12 @@ def _rivals(det: AnomalyDetector, series: Series) -> dict[str, Judged]:
     starts = series.starts(det.alarming.gap * det.interval_)
     for name, rival in det.rivals_.items():
         scores = rivals.score(name, rival.learned, series.values, starts)
-        limit: Threshold = rival.calibration.threshold(rate(det.alarming.budget))
+        limit: Threshold = calibrate.guarded(rival.calibration, rate(det.alarming.budget))
+        bar, _ = calibrate.after_shock(scores, 0.0)
         p = rival.calibration.p_value(scores)
-        shown, intervals, _ = calibrate.alarms(scores, p, limit.value, merge=det.alarming.merge, starts=starts[1:])
+        _, intervals, _ = calibrate.alarms(bar, p, limit.value, merge=det.alarming.merge, starts=starts[1:])
         spans = [(int(series.times[i.first_row]), int(series.times[i.last_row])) for i in intervals]
-        found[name] = Judged(scores, shown, np.array(spans, dtype=np.int64).reshape(-1, 2))
+        found[name] = Judged(scores, bar > limit.value, np.array(spans, dtype=np.int64).reshape(-1, 2))
     return found
 
 

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from . import metrics
 from .errors import DataError, SettingError
-from .scale import Scale
-from .scale import learn as learn_scale
+from .scale import Scale, learn as learn_scale
 from .series import SECOND, Series, time_text
 
 Bools = NDArray[np.bool_]

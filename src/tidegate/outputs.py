@@ -57,8 +57,7 @@ def _frame(found: Found, clock: bool) -> pl.DataFrame:
 
 def report(path: Path, detector: AnomalyDetector, found: Found, evaluation: Evaluation | None) -> None:
     """Write the HTML report and say where it is."""
-    from . import evaluate
-    from . import report as pages
+    from . import evaluate, report as pages
 
     pages.write(path, evaluate.report(detector, found, evaluation))
     say(f"report: {path}")

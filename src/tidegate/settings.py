@@ -56,7 +56,7 @@ class Alarming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     budget: str = "1/week"
     merge: Positive = 30
-    gap: Positive = 10
+    gap: Positive = 90
 
 
 SIZES: dict[str, tuple[Network, Training]] = {

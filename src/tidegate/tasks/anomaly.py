@@ -205,7 +205,7 @@ class AnomalyDetector:
         score = verdicts.surprise.score
         p_value = self.calibration_.p_value(score)
         bar, peak = calibrate.after_shock(score, float(before["peak"][0]))
-        shown, intervals, alarm_after = calibrate.alarms(
+        is_on, intervals, alarm_after = calibrate.alarms(
             bar, p_value, limit.value, merge=model.alarming.merge, state=alarm, starts=cuts
         )
         known = blame(verdicts.surprise.by_channel, bar > limit.value, intervals, alarm.row, before["blame"])
@@ -226,7 +226,8 @@ class AnomalyDetector:
         judged = verdicts.surprise
         return Found(
             name=name, channels=self.channels_, interval=self.interval_, times=times, values=values,
-            score=score, score_fast=judged.fast, p_value=p_value, alarm=shown, contributions=judged.by_channel,
+            score=score, score_fast=judged.fast, p_value=p_value, contributions=judged.by_channel,
+            alarm=bar > limit.value, open=is_on,
             expected=verdicts.expected, low=verdicts.low, high=verdicts.high, reason_code=verdicts.reason,
             alarms=listed, threshold=limit, notes=tuple(notes), state=State(arrays, state.model),
         )  # fmt: skip
@@ -303,11 +304,10 @@ class AnomalyDetector:
             )
         arrays = file.arrays(_implied(spec))
         detector = cls(**msgspec.structs.asdict(spec.params))
-        part = verbs.under(arrays)
         scale = Scale(arrays["scale/center"], arrays["scale/spread"])
         normal = verbs.built(Normal, arrays, "normal")
-        detector.model_ = Model(spec.heads, part["network"], scale, normal, arrays["band"], spec.alarming)
-        detector.calibration_ = Calibration.from_arrays(spec.calibration, part["calibration"])
+        detector.model_ = Model(spec.heads, verbs.under(arrays, "network"), scale, normal, arrays["band"], spec.alarming)
+        detector.calibration_ = Calibration.from_arrays(spec.calibration, verbs.under(arrays, "calibration"))
         detector.channels_, detector.interval_, detector.clock_ = spec.channels, spec.interval, spec.clock
         detector.history_, detector.split_, detector.learned_ = spec.history, spec.split, spec.learned
         detector.notes_, detector.device_, detector.checks_ = spec.notes, spec.device, spec.checks

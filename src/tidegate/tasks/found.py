@@ -41,6 +41,7 @@ class Verdict(msgspec.Struct, frozen=True):
     score_fast: float
     p_value: float
     alarm: bool
+    open: bool
     reason: str
     by_channel: dict[str, float]
     expected: dict[str, float]
@@ -59,6 +60,9 @@ class Found:
     score_fast: Floats
     p_value: Floats
     alarm: NDArray[np.bool_]
+    """(T,) True where a row is over the bar; `alarms` joins rows that lie close together"""
+    open: NDArray[np.bool_]
+    """(T,) True from an alarm's first row until it is closed by quiet rows: what a live display shows"""
     contributions: Floats
     """(T, C) what each channel adds to the score"""
     expected: Floats
@@ -97,7 +101,15 @@ class Found:
         shares = dict(zip(self.channels, self.by_channel[row].tolist(), strict=True))
         expected = dict(zip(self.channels, self.expected[row].tolist(), strict=True))
         scores = (float(self.score[row]), float(self.score_fast[row]), float(self.p_value[row]))
-        return Verdict(int(self.times[row]), *scores, bool(self.alarm[row]), str(self.reason[row]), shares, expected)
+        return Verdict(
+            int(self.times[row]),
+            *scores,
+            bool(self.alarm[row]),
+            bool(self.open[row]),
+            str(self.reason[row]),
+            shares,
+            expected,
+        )
 
     def to_frame(self) -> polars.DataFrame:
         """A polars frame: time, score, score_fast, p_value, alarm, reason, and each channel's share of the blame."""
@@ -106,7 +118,7 @@ class Found:
         shares = self.by_channel
         columns: dict[str, Any] = {
             "time": polars.Series(self.times).cast(polars.Datetime("ns", "UTC")),
-            **{name: getattr(self, name) for name in ("score", "score_fast", "p_value", "alarm")},
+            **{name: getattr(self, name) for name in ("score", "score_fast", "p_value", "alarm", "open")},
             "reason": polars.Series(self.reason.tolist()),
             **{f"blame {name}": shares[:, i] for i, name in enumerate(self.channels)},
         }

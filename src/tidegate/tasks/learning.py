@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import calibrate, network, scale, surprise, train
 from ..errors import DataError
 from ..scale import Scale
-from ..series import Series
+from ..series import GAP, Series
 from ..settings import Alarming, Training, Window
 from ..train import Problem
 from ..windows import starts_inside
@@ -40,6 +40,9 @@ class History:
     values: Floats
     times: NDArray[np.int64]
     starts: NDArray[np.int64]
+    """after a gap that ends what is remembered, or something left out"""
+    joints: NDArray[np.int64]
+    """after any hole: no window bridges one"""
     length: int
     train: tuple[int, int]
     valid: tuple[int, int]
@@ -63,18 +66,25 @@ def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, 
     A short history gets a shorter window. Raises DataError when there are too few rows for one window in each stretch.
     """
     rows = np.flatnonzero(~_excluded(series, exclude))
-    starts = np.union1d(series.starts(gap), rows[np.flatnonzero(np.diff(rows) > 1) + 1])
-    starts = np.unique(np.searchsorted(rows, starts))
-    starts = starts[starts < len(rows)]
+    starts, joints = (_begun(series, rows, limit) for limit in (gap, GAP * series.interval))
     length = min(window.length, max(SHORTEST, len(rows) // 5))
     parts = _parts(len(rows), length, window, series.name)
-    return History(series.values[rows], series.times[rows], starts, length, *parts)
+    return History(series.values[rows], series.times[rows], starts, joints, length, *parts)
+
+
+def _begun(series: Series, rows: NDArray[np.int64], limit: float) -> NDArray[np.int64]:
+    """The places in `rows` that begin a stretch: after a hole longer than `limit` seconds, or after rows left out."""
+    found = np.union1d(series.starts(limit), rows[np.flatnonzero(np.diff(rows) > 1) + 1])
+    found = np.unique(np.searchsorted(rows, found))
+    return found[found < len(rows)]
 
 
 def whole(series: Series, gap: float) -> History:
     """Later history of which every row is to calibrate."""
     n = len(series)
-    return History(series.values, series.times, series.starts(gap), 0, (0, 0), (0, 0), (0, n))
+    return History(
+        series.values, series.times, series.starts(gap), np.zeros(1, dtype=np.int64), 0, (0, 0), (0, 0), (0, n)
+    )
 
 
 def _excluded(series: Series, exclude: Iterable[tuple[Any, Any]]) -> NDArray[np.bool_]:
@@ -108,7 +118,7 @@ def _parts(rows: int, length: int, window: Window, name: str) -> list[tuple[int,
 
 def problem(past: History, z: Floats, heads: Heads, training: Training, seed: int, device: str) -> Problem:
     """What `train.fit` is to learn: the network's answers on random windows that bridge no gap."""
-    windows, parts = starts_inside(past.starts, len(z), past.length), (past.train, past.valid)
+    windows, parts = starts_inside(past.joints, len(z), past.length), (past.train, past.valid)
     inside = [windows[(windows >= a) & (windows + past.length <= b)] for a, b in parts]
     for rows, (first, stop), what in zip(inside, parts, ("training", "validation"), strict=True):
         if not len(rows) and stop > first:
@@ -118,7 +128,7 @@ def problem(past: History, z: Floats, heads: Heads, training: Training, seed: in
                 do="give a history with fewer holes, or a shorter Window.length",
             )
     weights = network.init(expect.shapes(heads), np.random.default_rng(seed))
-    identity = hashlib.sha256(z.tobytes() + msgspec.json.encode(heads) + past.starts.tobytes()).hexdigest()
+    identity = hashlib.sha256(z.tobytes() + msgspec.json.encode(heads) + past.joints.tobytes()).hexdigest()
     return Problem(
         weights,
         inside[0],

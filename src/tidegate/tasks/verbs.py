@@ -163,17 +163,13 @@ def decode(file: save.File, kind: type[Spec]) -> Spec:
         ) from None
 
 
-def under(arrays: Arrays) -> dict[str, Arrays]:
-    """Arrays grouped by the folder in their names.
+def under(arrays: Arrays, folder: str) -> Arrays:
+    """The arrays of one folder, without it in their names.
 
-    >>> sorted(under({"network/a": np.zeros(1), "network/b": np.zeros(1)})["network"])
-    ['a', 'b']
+    >>> sorted(under({"network/a": np.zeros(1), "scale/b": np.zeros(1)}, "network"))
+    ['a']
     """
-    groups: dict[str, Arrays] = {}
-    for name, array in arrays.items():
-        folder, _, rest = name.partition("/")
-        groups.setdefault(folder, {})[rest] = array
-    return groups
+    return {name.removeprefix(f"{folder}/"): a for name, a in arrays.items() if name.startswith(f"{folder}/")}
 
 
 def flat(value: msgspec.Struct, folder: str) -> Arrays:
