@@ -306,7 +306,8 @@ class AnomalyDetector:
         detector = cls(**msgspec.structs.asdict(spec.params))
         scale = Scale(arrays["scale/center"], arrays["scale/spread"])
         normal = verbs.built(Normal, arrays, "normal")
-        detector.model_ = Model(spec.heads, verbs.under(arrays, "network"), scale, normal, arrays["band"], spec.alarming)
+        weights = verbs.under(arrays, "network")
+        detector.model_ = Model(spec.heads, weights, scale, normal, arrays["band"], spec.alarming)
         detector.calibration_ = Calibration.from_arrays(spec.calibration, verbs.under(arrays, "calibration"))
         detector.channels_, detector.interval_, detector.clock_ = spec.channels, spec.interval, spec.clock
         detector.history_, detector.split_, detector.learned_ = spec.history, spec.split, spec.learned
