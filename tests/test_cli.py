@@ -771,11 +771,7 @@ def test_the_demo_finds_faults_and_says_which_it_missed(tmp_path: Path, monkeypa
     assert set(outcome.findings[0].channels) <= {"s0", "s1"}
     assert outcome.report.read_text().startswith("<!doctype html>")
     monkeypatch.setattr(demo, "run", lambda out, on_epoch: outcome)
-    code = min(outcome.missed, 1)
-    shown = tidegate("demo", "--out", tmp_path / "d", code=code).stdout
+    shown = tidegate("demo", "--out", tmp_path / "d").stdout
     assert "2024-01-01 00:15:00" in shown
     assert "last_value" in shown
-    assert (
-        json.loads(tidegate("demo", "--out", tmp_path / "d", "--json", code=code).stdout)["faults"][0]["fault"]
-        == "leak"
-    )
+    assert json.loads(tidegate("demo", "--out", tmp_path / "d", "--json").stdout)["faults"][0]["fault"] == "leak"

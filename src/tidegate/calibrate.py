@@ -336,7 +336,7 @@ def after_shock(scores: Floats, peak: float) -> tuple[Floats, float]:
 
     At the onset of an event s = P, so it is the score. After a strong event a process often does not come back to
     where it was: the bar then stands halfway between the threshold and the event's own strength and comes down over
-    MEMORY rows. Never above the score, so a budget kept by the score is kept.
+    MEMORY rows. It can cut one alarm into two, so budgets are calibrated on it.
     """
     fade, out = 1 - 2 / (MEMORY + 1), np.empty(len(scores))
     for row, score in enumerate(scores.tolist()):

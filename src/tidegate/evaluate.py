@@ -91,9 +91,14 @@ def detector(
         for name, it in judged.items()
     ]
     if truth is None:
-        asked = rate(det.alarming.budget) * 86400
         said = f"{len(found.alarms)} alarm(s); without known events all that can be said is how often each rule alarms"
-        return Evaluation(rows, f"no labels; budget {asked:.3g} a day", said, False, notes=notes), found
+        return Evaluation(
+            rows,
+            f"no labels; at most {det.threshold_.kept * 86400:.3g} false alarms a day expected",
+            said,
+            False,
+            notes=notes,
+        ), found
     spans = [(int(series.times[a]), int(series.times[b - 1])) for a, b in metrics.events(truth)]
     verdict, lost = judge(rows)
     return Evaluation(
@@ -124,7 +129,9 @@ def planted(det: AnomalyDetector, normal: Series, seed: int = 0) -> Evaluation:
         raise DataError(f"{len(normal)} rows are too few to plant faults in", wanted="at least 260")
     evaluation, _ = detector(det, broken)
     return msgspec.structs.replace(
-        evaluation, what=f"{len(evaluation.events)} faults planted in {len(normal):,} held-out normal rows"
+        evaluation,
+        what=f"{len(evaluation.events)} faults planted in the {len(normal):,} rows that calibrated the detector",
+        events=[],  # they are not in the data that a report shows
     )
 
 
@@ -149,7 +156,8 @@ def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
     if best > ours - 0.005:
         return f"the network and {name} do equally well here {figures.format(f'{ours:.3f}', f'{best:.3f}')}", False
     return (
-        f"the network is ahead of every baseline; the next is {name} {figures.format(f'{ours:.3f}', f'{best:.3f}')}",
+        f"the network is ahead of every baseline by {by}; the next is {name}"
+        f" {figures.format(f'{ours:.3f}', f'{best:.3f}')}",
         False,
     )
 

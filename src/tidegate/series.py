@@ -83,7 +83,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
             return default
         if isinstance(bound, int | np.integer):
             return slice(int(bound), None).indices(len(self))[0]
-        if not self.clock:
+        if not self.clock and not isinstance(bound, np.datetime64):
             raise DataError(
                 f"cannot look up {bound!r}: the series has no clock", do="slice by row number", where=self.name
             )

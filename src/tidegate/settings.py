@@ -6,7 +6,7 @@ Every default lives here. A struct prints as the call that makes it, and a wrong
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
 import msgspec
 
@@ -19,12 +19,33 @@ Cell = Literal["rnn_tanh", "rnn_relu", "lstm", "gru"]
 Size = Literal["small", "medium", "large"]
 
 
+def _checked(setting: msgspec.Struct) -> None:
+    """Refuse a wrong value where it is given; msgspec itself checks only what it decodes."""
+    for name, hint in get_type_hints(type(setting), include_extras=True).items():
+        value, limits = getattr(setting, name), getattr(hint, "__metadata__", ())
+        try:
+            if not isinstance(value, msgspec.Struct):
+                msgspec.convert(value, hint)
+        except msgspec.ValidationError as error:
+            what = f"{type(setting).__name__}({name}={value!r})"
+            raise SettingError(f"{what}: {error}", wanted=_wanted(limits), do=f"change {name}") from None
+
+
+def _wanted(limits: tuple[msgspec.Meta, ...]) -> str:
+    names = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    said = [f"{word} {getattr(m, key)}" for m in limits for key, word in names.items() if getattr(m, key) is not None]
+    return " and ".join(said)
+
+
 class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How history is cut up: `length` rows a training window, shares of the rows for each purpose, in time order."""
 
-    length: Positive = 80
+    length: Annotated[int, msgspec.Meta(ge=32)] = 80  # forecasts reach 16 rows ahead, and the first 8 are unscored
     valid: Share = 0.1  # stops training in time
     calibrate: Share = 0.25  # gives scores their meaning; seen by nothing else
+
+    def __post_init__(self) -> None:
+        _checked(self)
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +55,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     layers: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
     hidden: Positive = 32
     dropout: Share = 0.0
+
+    def __post_init__(self) -> None:
+        _checked(self)
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +74,9 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     patience: Positive = 8  # epochs without a better validation loss before training stops
 
+    def __post_init__(self) -> None:
+        _checked(self)
+
 
 class Alarming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How scores become alarms: after how many quiet rows one closes, and how many missing rows end memory."""
@@ -57,6 +84,9 @@ class Alarming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     budget: str = "1/week"
     merge: Positive = 30
     gap: Positive = 90
+
+    def __post_init__(self) -> None:
+        _checked(self)
 
 
 SIZES: dict[str, tuple[Network, Training]] = {

@@ -127,7 +127,7 @@ class AnomalyDetector:
             past.calibration_starts(),
             self.alarming.merge,
         )
-        self.calibration_ = calibrate.learn(scores, interval=self.interval_, merge=merge, starts=starts)
+        self.calibration_ = learning.calibrated(scores, starts, self.interval_, merge)
         self.checks_ = learning.checks(scores, starts, self.interval_, merge)
         self.rivals_ = rivals.calibrated(naive, past, self.interval_, merge)
         self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_})
@@ -187,9 +187,9 @@ class AnomalyDetector:
         """
         self._fitted()
         values = verbs.row(reading, self.channels_)
-        last = int(state.arrays["times"][0])
-        ahead = last + round(self.interval_ * SECOND) if int(state.arrays["alarm"][0]) else 0
-        now = ahead if time is None else time if isinstance(time, int) else instant(time)
+        seen, last = int(state.arrays["alarm"][0]), int(state.arrays["times"][0])
+        ahead = last + round(self.interval_ * SECOND) if self.clock_ and seen else int(self._ticks(seen, 1)[0])
+        now = ahead if time is None else int(time) if isinstance(time, int | np.integer) else instant(time)
         self._later(now, state)
         found = self._read(values, np.array([now], dtype=np.int64), state, name="reading", notes=[])
         return found.verdict(), found.state
@@ -237,8 +237,12 @@ class AnomalyDetector:
             self._later(int(series.times[0]), state)
             return series.times
         seen = int(state.arrays["alarm"][0])  # rows read so far
-        first = int(state.arrays["times"][0]) + round(self.interval_ * SECOND) if seen else 0
-        return first + series.times
+        return self._ticks(seen, len(series))
+
+    def _ticks(self, seen: int, rows: int) -> NDArray[np.int64]:
+        """Times of rows without a clock: their numbers in the stream, counted in intervals."""
+        ticks: NDArray[np.int64] = np.rint((seen + np.arange(rows)) * (self.interval_ * SECOND)).astype(np.int64)
+        return ticks
 
     def _later(self, now: int, state: State) -> None:
         last = int(state.arrays["times"][0])
@@ -310,7 +314,9 @@ class AnomalyDetector:
         detector.model_ = Model(spec.heads, weights, scale, normal, arrays["band"], spec.alarming)
         detector.calibration_ = Calibration.from_arrays(spec.calibration, verbs.under(arrays, "calibration"))
         detector.channels_, detector.interval_, detector.clock_ = spec.channels, spec.interval, spec.clock
-        detector.history_, detector.split_, detector.learned_ = spec.history, spec.split, spec.learned
+        parts = ("train", "valid", "calibrate")  # in time, which a file does not keep
+        detector.split_ = {name: spec.split[name] for name in parts if name in spec.split}
+        detector.history_, detector.learned_ = spec.history, spec.learned
         detector.notes_, detector.device_, detector.checks_ = spec.notes, spec.device, spec.checks
         detector.split_times_ = spec.split_times
         detector.rivals_ = {name: rivals.from_file(name, known, arrays) for name, known in spec.rivals.items()}
@@ -355,8 +361,11 @@ class AnomalyDetector:
 
     @property
     def alarming(self) -> Alarming:
-        """`false_alarms` in full."""
-        return self.false_alarms if isinstance(self.false_alarms, Alarming) else Alarming(budget=self.false_alarms)
+        """`false_alarms` in full; a fitted detector keeps the finer points it was fitted with."""
+        if isinstance(self.false_alarms, Alarming):
+            return self.false_alarms
+        known = self.model_.alarming if hasattr(self, "model_") else Alarming()
+        return msgspec.structs.replace(known, budget=self.false_alarms)
 
     def _heads(self, channels: int) -> Heads:
         ahead, back = METHODS[one_of("method", self.method, tuple(METHODS))]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import calibrate, network, scale, surprise, train
+from ..calibrate import Calibration
 from ..errors import DataError
 from ..scale import Scale
 from ..series import GAP, Series
@@ -29,6 +30,7 @@ HIDDEN_CELLS, HIDDEN_CHANNELS = (
     0.02,
     0.05,
 )  # readings and whole channels hidden while training, so that gaps are no surprise
+FEW = 20  # scores on which a budget can be checked
 ENOUGH = 8  # windows that a validation stretch needs to be worth listening to
 SHORTEST = 40  # rows a training window needs: the first are unscored, and forecasts reach 16 ahead
 
@@ -204,6 +206,15 @@ def normal_scores(model: Model, past: History) -> Floats:
     return verdicts.surprise.score[slice(*past.calibrate)]
 
 
+def calibrated(scores: Floats, starts: NDArray[np.int64], interval: float, merge: int) -> Calibration:
+    """p-values from the scores themselves, thresholds from what is compared with them: the after-shock bar."""
+    plain, bar = (
+        calibrate.learn(s, interval=interval, merge=merge, starts=starts)
+        for s in (scores, calibrate.after_shock(scores, 0.0)[0])
+    )
+    return msgspec.structs.replace(plain, levels=bar.levels, log_rates=bar.log_rates)
+
+
 def checks(
     scores: Floats, starts: NDArray[np.int64], interval: float, merge: int
 ) -> list[tuple[float, float, float, float]]:
@@ -212,13 +223,15 @@ def checks(
     low and high: what chance allows around the kept rate (95 %, Poisson).
     """
     half, found = len(scores) // 2, []
+    if min((~np.isnan(part)).sum() for part in (scores[:half], scores[half:])) < FEW:
+        return []
     inside = starts[starts < half], np.union1d([0], starts[starts > half] - half)
-    early = calibrate.learn(scores[:half], interval=interval, merge=merge, starts=inside[0])
+    early, bar = calibrated(scores[:half], inside[0], interval, merge), calibrate.after_shock(scores, 0.0)[0]
     lasted = float((~np.isnan(scores[half:])).sum()) * interval
     for expected in (1.0, 3.0, 10.0, 30.0):
         limit = early.threshold(expected / lasted)
         p = early.p_value(scores[half:])
-        _, alarms, _ = calibrate.alarms(scores[half:], p, limit.value, merge=merge, starts=inside[1])
+        _, alarms, _ = calibrate.alarms(bar[half:], p, limit.value, merge=merge, starts=inside[1])
         low, high = poisson_interval(limit.kept * lasted)
         found.append((limit.kept, len(alarms) / lasted, low / lasted, high / lasted))
     return sorted(set(found))

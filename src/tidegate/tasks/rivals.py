@@ -15,7 +15,7 @@ from .. import calibrate
 from ..baselines import BASELINES, Components, LastValue, Level
 from ..calibrate import Calibration
 from . import verbs
-from .learning import History
+from .learning import History, calibrated as calibrated_scores
 
 Floats = NDArray[np.float64]
 KINDS: dict[str, Any] = {"last_value": LastValue, "level": Level, "pca": Components}
@@ -38,9 +38,7 @@ def calibrated(learned: dict[str, Any], past: History, interval: float, merge: i
     """The rules with their scores on the calibration stretch made into thresholds, as the network's are."""
     starts, rows = past.calibration_starts(), past.values[slice(*past.calibrate)]
     return {
-        name: Rival(
-            rule, calibrate.learn(score(name, rule, rows, starts), interval=interval, merge=merge, starts=starts)
-        )
+        name: Rival(rule, calibrated_scores(score(name, rule, rows, starts), starts, interval, merge))
         for name, rule in learned.items()
     }
 

@@ -100,7 +100,7 @@ def residuals(model_heads: Heads, weights: network.Params, z: Floats, state: Arr
     lag = 1 if model_heads.ahead else 0
     expected = answers[reach - lag : len(answers) - lag, 0].astype(np.float64)
     after = {"hidden": hidden, "answers": answers[-reach:], "readings": readings[-reach:], "held": held[-1]}
-    return found, expected, {**state, **after, "rows": state["rows"] + len(z)}
+    return found, expected, {**state, **after, "rows": state["rows"] + (~np.isnan(z).all(axis=1)).sum()}
 
 
 def advance(model: Model, values: Floats, state: Arrays) -> tuple[Verdicts, Arrays]:
@@ -108,9 +108,11 @@ def advance(model: Model, values: Floats, state: Arrays) -> tuple[Verdicts, Arra
     z = model.scale.apply(values)
     begun = int(state["rows"][0])
     found, expected, after = residuals(model.heads, model.weights, z, state)
-    found[: max(WARM - begun, 0)] = np.nan  # what an empty memory says must not enter the averages
+    observed = begun + (~np.isnan(z).all(axis=1)).cumsum()
+    warming = observed <= WARM
+    found[warming] = np.nan  # what an empty memory says must not enter the averages
     judged, averages = surprise.score(found, model.normal, model.heads.witnesses, state["averages"])
-    reason = np.where(np.isnan(z).all(axis=1), 1, np.where(begun + np.arange(len(z)) < WARM, 2, 0)).astype(np.uint8)
+    reason = np.where(np.isnan(z).all(axis=1), 1, np.where(warming, 2, 0)).astype(np.uint8)
     blank = reason > 0
     judged = Surprise(*(_blanked(a, blank) for a in (judged.score, judged.fast, judged.by_channel)))
     undo = model.scale.undo

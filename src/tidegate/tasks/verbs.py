@@ -104,7 +104,7 @@ def match(series: Series, channels: tuple[str, ...], interval: float, clock: boo
     """
     missing = [name for name in channels if name not in series.channels]
     extra = [name for name in series.channels if name not in channels]
-    if missing and not clock and len(series.channels) == len(channels) and series.name == "array":
+    if missing and not series.clock and len(series.channels) == len(channels) and series.name == "array":
         missing, extra = [], []  # a plain array has positions, not names
     elif missing:
         raise DataError(
