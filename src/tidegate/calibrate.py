@@ -245,7 +245,7 @@ def _bursts(opened: NDArray[np.int64], n: int) -> float:
 def _table(highest: Floats, tail: int, bursts: float, spread: float) -> tuple[float, float, Floats, Floats]:
     """Shape and scale of the tail; ascending levels, and the log of the alarms that each safely does not exceed."""
     excess = highest[: tail - 1] - highest[tail - 1]
-    mean = float(excess.mean()) if excess.any() else spread
+    mean = max(float(excess.mean()), 1e-200) if excess.any() else spread
     shapes, scales = (g.ravel() for g in np.meshgrid(SHAPES, mean * np.exp(np.linspace(-2, 2, 55))))
     weight = _posterior(excess, shapes, scales, bursts)
     shape, scale = float(weight @ shapes), float(np.exp(weight @ np.log(scales)))
@@ -343,6 +343,16 @@ def after_shock(scores: Floats, peak: float) -> tuple[Floats, float]:
         peak = max(peak * fade, score) if score == score else peak * fade
         out[row] = 2 * score - peak
     return out, peak
+
+
+def budgeted(scores: Floats, *, interval: float, merge: int, starts: Rows = (0,)) -> Calibration:
+    """A `Calibration` with p-values from the scores, and thresholds from what is compared with them: the bar."""
+    plain = learn(scores, interval=interval, merge=merge, starts=starts)
+    scored = np.flatnonzero(~np.isnan(scores))
+    bar, _ = after_shock(scores, 0.0)
+    bar[scored[: len(scored) - plain.n]] = np.nan  # rows that `learn` put aside, because scores rise after them
+    told = learn(bar, interval=interval, merge=merge, starts=starts)
+    return msgspec.structs.replace(plain, levels=told.levels, log_rates=told.log_rates)
 
 
 def alarms(

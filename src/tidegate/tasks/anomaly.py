@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import numpy as np
@@ -27,11 +27,14 @@ from ..series import SECOND, Series, instant, span_text, time_text
 from ..settings import SIZES, Alarming, Network, Size, Training, Window, one_of, rate
 from ..surprise import SPANS, Normal
 from ..train import Epoch, Fit
-from . import expect, learning, rivals, scoring, verbs
+from . import expect, rivals, scoring, verbs
 from .expect import Heads
 from .found import Alarm, Found, Verdict, blame, name_channels
 from .scoring import Model
 from .verbs import State
+
+if TYPE_CHECKING:
+    from .learning import History
 
 METHODS = {"prediction": (True, False), "reconstruction": (False, True), "both": (True, True)}
 
@@ -99,6 +102,8 @@ class AnomalyDetector:
         """
         series, alarming = as_series(X, interval=interval), self.alarming
         rate(alarming.budget)  # a wrong budget is refused before an hour of training, not after
+        from . import learning  # running a model needs none of it
+
         past = learning.history(series, exclude, self.window or Window(), alarming.gap * series.interval)
         learned, z = learning.scaled(past)
         heads, training = self._heads(len(series.channels)), self.training or SIZES[self.size][1]
@@ -121,13 +126,15 @@ class AnomalyDetector:
         self.learned_ = _facts(series, past)
         return self
 
-    def _calibrate(self, past: learning.History, naive: dict[str, Any]) -> None:
+    def _calibrate(self, past: History, naive: dict[str, Any]) -> None:
+        from . import learning
+
         scores, starts, merge = (
             learning.normal_scores(self.model_, past),
             past.calibration_starts(),
             self.alarming.merge,
         )
-        self.calibration_ = learning.calibrated(scores, starts, self.interval_, merge)
+        self.calibration_ = calibrate.budgeted(scores, interval=self.interval_, merge=merge, starts=starts)
         self.checks_ = learning.checks(scores, starts, self.interval_, merge)
         self.rivals_ = rivals.calibrated(naive, past, self.interval_, merge)
         self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_})
@@ -139,6 +146,8 @@ class AnomalyDetector:
         """
         self._fitted()
         series, _ = verbs.match(as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
+        from . import learning
+
         past, model = learning.whole(series, self.alarming.gap * self.interval_), self.model_
         z = model.scale.apply(past.values)
         self.model_ = learning.finish(past, z, model.scale, model.heads, model.weights, model.alarming)
@@ -429,7 +438,7 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     return table | {f"calibration/{name}": ((int(lengths.get(name, 0)),), "float64") for name in calibrate.ARRAYS}
 
 
-def _facts(series: Series, past: learning.History) -> dict[str, str]:
+def _facts(series: Series, past: History) -> dict[str, str]:
     """What was learned from, in words, for the report and `tidegate info`."""
     size = f"{len(past.values):,} of {len(series):,} rows x {len(series.channels)} channels"
     return {

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import calibrate, network, scale, surprise, train
-from ..calibrate import Calibration
 from ..errors import DataError
 from ..scale import Scale
 from ..series import GAP, Series
@@ -206,15 +205,6 @@ def normal_scores(model: Model, past: History) -> Floats:
     return verdicts.surprise.score[slice(*past.calibrate)]
 
 
-def calibrated(scores: Floats, starts: NDArray[np.int64], interval: float, merge: int) -> Calibration:
-    """p-values from the scores themselves, thresholds from what is compared with them: the after-shock bar."""
-    plain, bar = (
-        calibrate.learn(s, interval=interval, merge=merge, starts=starts)
-        for s in (scores, calibrate.after_shock(scores, 0.0)[0])
-    )
-    return msgspec.structs.replace(plain, levels=bar.levels, log_rates=bar.log_rates)
-
-
 def checks(
     scores: Floats, starts: NDArray[np.int64], interval: float, merge: int
 ) -> list[tuple[float, float, float, float]]:
@@ -226,7 +216,8 @@ def checks(
     if min((~np.isnan(part)).sum() for part in (scores[:half], scores[half:])) < FEW:
         return []
     inside = starts[starts < half], np.union1d([0], starts[starts > half] - half)
-    early, bar = calibrated(scores[:half], inside[0], interval, merge), calibrate.after_shock(scores, 0.0)[0]
+    early = calibrate.budgeted(scores[:half], interval=interval, merge=merge, starts=inside[0])
+    bar = calibrate.after_shock(scores, 0.0)[0]
     lasted = float((~np.isnan(scores[half:])).sum()) * interval
     for expected in (1.0, 3.0, 10.0, 30.0):
         limit = early.threshold(expected / lasted)

@@ -5,7 +5,7 @@ So every later evaluation has its baselines beside it, without the history that 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -15,7 +15,9 @@ from .. import calibrate
 from ..baselines import BASELINES, Components, LastValue, Level
 from ..calibrate import Calibration
 from . import verbs
-from .learning import History, calibrated as calibrated_scores
+
+if TYPE_CHECKING:
+    from .learning import History
 
 Floats = NDArray[np.float64]
 KINDS: dict[str, Any] = {"last_value": LastValue, "level": Level, "pca": Components}
@@ -38,7 +40,9 @@ def calibrated(learned: dict[str, Any], past: History, interval: float, merge: i
     """The rules with their scores on the calibration stretch made into thresholds, as the network's are."""
     starts, rows = past.calibration_starts(), past.values[slice(*past.calibrate)]
     return {
-        name: Rival(rule, calibrated_scores(score(name, rule, rows, starts), starts, interval, merge))
+        name: Rival(
+            rule, calibrate.budgeted(score(name, rule, rows, starts), interval=interval, merge=merge, starts=starts)
+        )
         for name, rule in learned.items()
     }
 
