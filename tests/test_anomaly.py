@@ -92,6 +92,10 @@ def altered(series: Series, values: Any = None, times: Any = None) -> Series:
     )
 
 
+def rows_of(series: Series, rows: Any) -> Series:
+    return check(series.values[rows], series.times[rows], series.channels, name=series.name)
+
+
 # --- the law ----------------------------------------------------------------------------------------------------------
 
 
@@ -394,6 +398,15 @@ def test_a_short_hole_does_not_begin_memory_anew(detector: tg.AnomalyDetector, l
     assert np.isfinite(found.score[20:]).all()
 
 
+def test_a_long_run_of_empty_rows_is_the_hole_that_absent_rows_are(learned: tg.AnomalyDetector, now: Series) -> None:
+    values = now.values.copy()
+    values[60:160] = np.nan
+    empty, absent = learned.apply(altered(now, values)), learned.apply(rows_of(now, np.r_[:60, 160:200]))
+    assert any("memory began anew" in note for note in empty.notes)
+    np.testing.assert_array_equal(empty.score[160:200], absent.score[60:])
+    assert list(empty.reason[160:164]) == ["warming up"] * 4
+
+
 def test_an_alarm_does_not_bridge_a_gap(detector: tg.AnomalyDetector, troubled: Series) -> None:
     found = detector.apply(troubled)
     assert not any(a.first_row < 76 <= a.last_row for a in found.alarms)
@@ -544,6 +557,21 @@ def test_recalibration_takes_a_new_level_for_normal(
     after = detector.recalibrate(moved).apply(moved)
     assert after.alarm.mean() < 0.5 * before.alarm.mean()
     assert all(np.array_equal(detector.model_.weights[name], w) for name, w in learned.model_.weights.items())
+
+
+def test_after_recalibration_a_fault_at_the_new_level_is_found_and_the_old_level_is_not_normal(
+    learned: tg.AnomalyDetector, steady: Series, tmp_path: Path
+) -> None:
+    shift = np.array([0.0, 5 * steady.values[:, 1].std(), 0.0])
+    moved = altered(steady, steady.values + shift)
+    learned.save(tmp_path / "model")
+    detector = tg.load(tmp_path / "model").recalibrate(moved[:1000])
+    faulty = tg.synth.plant(moved[1000:], "level", 200, 60, size=2.0, channels=("level",))
+    assert detector.apply(faulty).open[220:260].any()
+    assert not detector.apply(moved[1000:]).open[50:].any()
+    assert detector.apply(steady[1000:]).alarm[50:].mean() > 0.5
+    assert detector.split_ == {"calibrate": (0, 1000)}
+    assert detector.learned_["rows"].startswith("1,000 of 1,000")
 
 
 def test_what_was_expected_is_in_the_units_of_the_data_with_a_band_that_holds(

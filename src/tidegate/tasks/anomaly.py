@@ -120,11 +120,15 @@ class AnomalyDetector:
             run.device,
             [*series.notes, *filter(None, [run.stopped, past.unvalidated])],
         )
+        self._remember(series, past)
+        return self
+
+    def _remember(self, series: Series, past: History) -> None:
+        """Which rows were used for what."""
         parts = {"train": past.train, "valid": past.valid, "calibrate": past.calibrate}
         self.split_ = {name: rows for name, rows in parts.items() if rows[1] > rows[0]}
         self.split_times_ = [(int(past.times[a]), int(past.times[b - 1])) for a, b in self.split_.values()]
         self.learned_ = _facts(series, past)
-        return self
 
     def _calibrate(self, past: History, naive: dict[str, Any]) -> None:
         from . import learning
@@ -140,18 +144,20 @@ class AnomalyDetector:
         self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_})
 
     def recalibrate(self, normal: Any, *, interval: str | float | None = None) -> Self:
-        """Keep what was learned, but measure anew what is normal, on later history that you know to be good.
+        """Keep the network, but measure anew what is normal, level and spread too, on later history known to be good.
 
         For the day when the process has settled at a new level, or a sensor was replaced: seconds, not a new training.
+        What was normal before and is no longer, is unusual from now on.
         """
         self._fitted()
         series, _ = verbs.match(as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
         from . import learning
 
         past, model = learning.whole(series, self.alarming.gap * self.interval_), self.model_
-        z = model.scale.apply(past.values)
-        self.model_ = learning.finish(past, z, model.scale, model.heads, model.weights, model.alarming)
-        self._calibrate(past, {name: rival.learned for name, rival in self.rivals_.items()})
+        learned, z = learning.scaled(past)
+        self.model_ = learning.finish(past, z, learned, model.heads, model.weights, model.alarming)
+        self._calibrate(past, rivals.learn(past))
+        self._remember(series, past)
         return self
 
     # ------------------------------------------------------------------ running
@@ -171,7 +177,9 @@ class AnomalyDetector:
             "blame": np.zeros(c),
             "peak": np.zeros(1),
         }
-        arrays |= {"times": np.zeros(3, dtype=np.int64)}  # of the last row; of an open alarm's first and last
+        arrays |= {
+            "times": np.zeros(4, dtype=np.int64)
+        }  # of the last row; of an open alarm's first and last; of the last reading
         return State(arrays, self.fingerprint_)
 
     def apply(self, X: Any, state: State | None = None) -> Found:
@@ -209,7 +217,7 @@ class AnomalyDetector:
         verbs.same_model(state.model, self.fingerprint_)
         before, model, limit = state.arrays, self.model_, self.threshold_
         alarm = AlarmState.from_array(before["alarm"])
-        cuts = self._resets(times, before, alarm.row)
+        cuts, heard = self._resets(times, values, int(before["times"][3]) if alarm.row else int(times[0]))
         verdicts, arrays = scoring.run(model, values, cuts, before)
         score = verdicts.surprise.score
         p_value = self.calibration_.p_value(score)
@@ -229,7 +237,7 @@ class AnomalyDetector:
             "alarm": alarm_after.to_array(),
             "peak": np.array([peak]),
             "blame": known[-1] if is_open else np.zeros(len(self.channels_)),
-            "times": np.array([times[-1], *((opened[-1], ended[-1]) if is_open else (0, 0))], dtype=np.int64),
+            "times": np.array([times[-1], *((opened[-1], ended[-1]) if is_open else (0, 0)), heard], dtype=np.int64),
         }
         notes = notes + [f"memory began anew at {time_text(times[i])}, after a gap" for i in cuts.tolist()]
         judged = verdicts.surprise
@@ -262,9 +270,14 @@ class AnomalyDetector:
                 do="sort them, or begin with a new state",
             )
 
-    def _resets(self, times: NDArray[np.int64], before: verbs.Arrays, seen: int) -> NDArray[np.int64]:
-        earlier = np.concatenate([before["times"][:1] if seen else times[:1], times[:-1]])
-        return np.flatnonzero(times - earlier > self.alarming.gap * self.interval_ * SECOND)
+    def _resets(
+        self, times: NDArray[np.int64], values: NDArray[np.float64], last: int
+    ) -> tuple[NDArray[np.int64], int]:
+        """Rows with readings after too long without: rows that are absent and rows that are empty are the same hole."""
+        observed = ~np.isnan(values).all(axis=1)
+        heard = np.maximum.accumulate(np.concatenate([[last], np.where(observed, times, last)]))
+        long = times - heard[:-1] > self.alarming.gap * self.interval_ * SECOND
+        return np.flatnonzero(observed & long), int(heard[-1])
 
     # ------------------------------------------------------------------ files
 

@@ -242,6 +242,6 @@ def poisson_interval(expected: float, level: float = 0.95) -> tuple[int, int]:
 
 
 def scaled(past: History) -> tuple[Scale, Floats]:
-    """The scale of all rows before the calibration stretch, and all rows under it."""
-    learned = scale.learn(past.values[: past.calibrate[0]])
+    """The scale of all rows before the calibration stretch (of all, where all calibrate), and all rows under it."""
+    learned = scale.learn(past.values[: past.calibrate[0]] if past.calibrate[0] else past.values)
     return learned, learned.apply(past.values)

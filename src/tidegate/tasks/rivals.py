@@ -32,7 +32,7 @@ class Rival(msgspec.Struct, frozen=True, eq=False):
 
 def learn(past: History) -> dict[str, Any]:
     """What each rule makes of the rows that the network learned from, those that stopped its training included."""
-    rows = past.values[past.train[0] : past.valid[1]]
+    rows = past.values[past.train[0] : past.valid[1]] if past.valid[1] else past.values
     return {name: BASELINES[name][0](rows) for name in KINDS}
 
 
