@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.calibrate import alarms, learn
+from tidegate.tasks.learning import poisson_interval
 
 Floats = NDArray[np.float64]
 EXPECTED, DAY = 12, 1440
@@ -51,13 +52,6 @@ KINDS: dict[str, Callable[[np.random.Generator, tuple[int, int]], Floats]] = {
 }
 
 
-def poisson_limits(mean: float) -> tuple[int, int]:
-    """The least and the most that a Poisson count of this mean is with 2.5 % on either side."""
-    terms = np.arange(int(mean + 12 * math.sqrt(mean) + 30))
-    upto = np.cumsum(np.exp(terms * math.log(mean) - mean - np.array([math.lgamma(k + 1) for k in terms])))
-    return int(np.searchsorted(upto, 0.025)), int(np.searchsorted(upto, 0.975))
-
-
 def trial(scores: Floats, rows: int, merge: int) -> list[tuple[float, float, int, bool, bool]]:
     """For each budget: kept, expected, observed, above, below."""
     calibration, later = learn(scores[:rows], interval=1.0, merge=merge), scores[rows:]
@@ -66,7 +60,7 @@ def trial(scores: Floats, rows: int, merge: int) -> list[tuple[float, float, int
         limit = calibration.threshold(budget / rows)
         run = later[: int(EXPECTED / limit.kept)]
         observed, expected = len(alarms(run, run, limit.value, merge=merge)[1]), limit.kept * len(run)
-        low, high = poisson_limits(expected)
+        low, high = poisson_interval(expected)
         out.append((limit.kept * rows, expected, observed, observed > high, observed < low))
     return out
 

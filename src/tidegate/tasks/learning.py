@@ -50,6 +50,11 @@ class History:
     calibrate: tuple[int, int]
 
     @property
+    def known(self) -> Floats:
+        """The rows (T, C) that the network may have seen: all before calibration, or all where all calibrate."""
+        return self.values[: self.calibrate[0]] if self.calibrate[0] else self.values
+
+    @property
     def unvalidated(self) -> str:
         """A note where there was too little history to stop training by; empty where there was enough."""
         few = self.valid[0] == self.valid[1]
@@ -242,6 +247,6 @@ def poisson_interval(expected: float, level: float = 0.95) -> tuple[int, int]:
 
 
 def scaled(past: History) -> tuple[Scale, Floats]:
-    """The scale of all rows before the calibration stretch (of all, where all calibrate), and all rows under it."""
-    learned = scale.learn(past.values[: past.calibrate[0]] if past.calibrate[0] else past.values)
+    """The scale of the known rows, and all rows under it."""
+    learned = scale.learn(past.known)
     return learned, learned.apply(past.values)

@@ -32,8 +32,7 @@ class Rival(msgspec.Struct, frozen=True, eq=False):
 
 def learn(past: History) -> dict[str, Any]:
     """What each rule makes of the rows that the network learned from, those that stopped its training included."""
-    rows = past.values[past.train[0] : past.valid[1]] if past.valid[1] else past.values
-    return {name: BASELINES[name][0](rows) for name in KINDS}
+    return {name: BASELINES[name][0](past.known) for name in KINDS}
 
 
 def calibrated(learned: dict[str, Any], past: History, interval: float, merge: int) -> dict[str, Rival]:
