@@ -32,7 +32,9 @@ tests: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/quality.py
 	$(BIN)/python bench/budget.py
+	$(BIN)/python bench/turns.py
 	$(BIN)/python bench/reader.py
+	$(BIN)/python bench/promises.py
 
 clean:
 	rm -rf .venv build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis

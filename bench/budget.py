@@ -2,6 +2,7 @@
 
     python bench/budget.py [--repeats 40] [--merge 30] [--rows 2000 20000 100000]
 
+Thresholds and alarms are made as the detector makes them, with its bar that stands higher after a strong event.
 One row of the table is one kind of score at one calibration length and one budget, given as alarms per length of the
 calibration. `kept` is the rate that `threshold` says it keeps, in the same unit; a run lasts 12 such alarms. `inside`,
 `above`, `below`: the share of runs whose count is there of the two-sided 95 % Poisson interval of what is expected.
@@ -16,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tidegate.calibrate import alarms, learn
+from tidegate.calibrate import after_shock, alarms, budgeted
 from tidegate.tasks.learning import poisson_interval
 
 Floats = NDArray[np.float64]
@@ -54,7 +55,7 @@ KINDS: dict[str, Callable[[np.random.Generator, tuple[int, int]], Floats]] = {
 
 def trial(scores: Floats, rows: int, merge: int) -> list[tuple[float, float, int, bool, bool]]:
     """For each budget: kept, expected, observed, above, below."""
-    calibration, later = learn(scores[:rows], interval=1.0, merge=merge), scores[rows:]
+    calibration, later = budgeted(scores[:rows], interval=1.0, merge=merge), after_shock(scores, 0.0)[0][rows:]
     out = []
     for budget in BUDGETS:
         limit = calibration.threshold(budget / rows)

@@ -2,6 +2,7 @@
 
     python bench/quality.py                      # all tables, 5 seeds, written to bench/results.md
     python bench/quality.py --quick              # one seed, printed only
+    python bench/quality.py --only budget        # are budgets kept on real rows that nothing is known to be wrong with
 
 Needs the data folder beside the project (`../shared/data`; its README has the protocols and sources). Every setting
 is the library's default and the same for all data; thresholds come from training rows alone.
@@ -19,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 import tidegate as tg
-from tidegate import calibrate, metrics
-from tidegate.series import check
+from tidegate import calibrate, demo, metrics
+from tidegate.series import SECOND, check
 from tidegate.settings import rate
 from tidegate.tasks import rivals
+from tidegate.tasks.learning import poisson_interval
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 RESULTS = Path(__file__).parent / "results.md"
@@ -95,6 +97,36 @@ def _tsb_series(name: str) -> tuple[np.ndarray, np.ndarray, bool]:
         return arrays["test"].astype(float), arrays["label"].astype(int).ravel(), True
 
 
+def quiet() -> Iterator[tuple[str, tg.Series]]:
+    """Real rows in which nothing is known to be wrong."""
+    series = tg.read(DATA / "skab" / "anomaly-free" / "anomaly-free.csv")
+    yield "SKAB, fault-free", series
+    recording = tg.read(demo.RECORDING / "host.csv.gz")
+    first = demo.faults(demo.RECORDING / "faults.csv")[0].start
+    yield "the recording, healthy part", recording[: np.datetime64(first - demo.BEFORE * SECOND, "ns")]
+
+
+def budgets(seeds: range) -> Iterator[str]:
+    """Quiet rows: a detector learns from the first 60 %; alarms in the rest, beside what it promises."""
+    yield "\n## Is the budget kept? Normal rows alone: learned from the first 60 %, alarms in the rest\n"
+    columns = ("", "asked", "kept, per hour", "expected", "observed, by seed", "upper limit (95 %, Poisson)")
+    yield "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"])
+    for name, series in quiet():
+        part, asked = round(0.6 * len(series)), ("1/day", "6/h", "30/h")
+        detectors = [tg.AnomalyDetector(seed=seed).fit(series[:part]) for seed in seeds]
+        for budget in asked:
+            seen = [_observed(detector.set_params(false_alarms=budget), series[part:]) for detector in detectors]
+            kept, expected, alarms = zip(*seen, strict=True)
+            high, counts = poisson_interval(max(expected))[1], ", ".join(map(str, alarms))
+            yield f"| {name} | {budget} | {np.mean(kept):.3g} | {np.mean(expected):.2g} | {counts} | {high} |"
+
+
+def _observed(detector: tg.AnomalyDetector, later: tg.Series) -> tuple[float, float, int]:
+    """Alarms an hour that the detector promises not to exceed, how many that makes on these rows, and how many came."""
+    found, kept = detector.apply(later), detector.threshold_.kept
+    return kept * 3600, kept * float(np.isfinite(found.score).sum()) * later.interval, len(found.alarms)
+
+
 def show(title: str, seeds: list[dict[str, dict[str, float]]]) -> Iterator[str]:
     """A Markdown table: mean over seeds, and the standard deviation where the seed matters."""
     columns = list(seeds[0]["network"])
@@ -113,7 +145,7 @@ def show(title: str, seeds: list[dict[str, dict[str, float]]]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, printed only")
-    parser.add_argument("--only", choices=["skab", "tsb"])
+    parser.add_argument("--only", choices=["skab", "tsb", "budget"])
     args = parser.parse_args()
     seeds = range(1 if args.quick else 5)
     began, lines = time.time(), []
@@ -124,6 +156,9 @@ def main() -> None:
         if args.only in (None, name):
             lines += show(title, [table(seed) for seed in seeds])
             print("\n".join(lines), flush=True)
+    if args.only in (None, "budget"):
+        lines += budgets(seeds)
+        print("\n".join(lines), flush=True)
     if not args.quick and not args.only:
         how = f"{len(seeds)} seeds, {platform.machine()}, {time.time() - began:.0f} s"
         head = f"# Results\n\nMade by `python bench/quality.py`: {how}."

@@ -51,7 +51,7 @@ def later(machine: Series) -> Series:
 
 @pytest.fixture(scope="session")
 def troubled(later: Series) -> Series:
-    """96 later rows in which much goes wrong: readings and rows missing, a fault, two hours' hole, a jump."""
+    """96 later rows in which much goes wrong: readings and rows missing, a fault, holes of all lengths, a jump."""
     values = later.values[:96].copy()
     values[5, 0] = values[20:29, 1] = np.nan
     values[30:33] = np.nan
@@ -59,7 +59,8 @@ def troubled(later: Series) -> Series:
     values[55] = np.nan  # inside the alarm
     values[88, 1] = 1e30
     times = later.times[:96].copy()
-    times[76:] += 120 * 60 * SECOND
+    for row, minutes in ((36, 5), (76, 120), (85, 40)):
+        times[row:] += minutes * 60 * SECOND
     return check(values, times, later.channels, name="troubled")
 
 

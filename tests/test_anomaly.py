@@ -215,11 +215,11 @@ def test_an_alarm_open_across_the_cut_keeps_start_channels_and_chance(
     detector: tg.AnomalyDetector, troubled: Series
 ) -> None:
     whole = detector.apply(troubled)
-    (alarm,) = [a for a in whole.alarms if a.first_row < 45 < a.last_row]
-    before = detector.apply(troubled[:50])
+    (alarm,) = [a for a in whole.alarms if a.first_row < 62 < a.last_row]
+    before = detector.apply(troubled[:62])
     assert before.alarms[-1].open
     assert before.alarms[-1].start == alarm.start
-    after = detector.apply(troubled[50:], before.state)
+    after = detector.apply(troubled[62:], before.state)
     assert after.alarms[0] == alarm
     assert alarm.start == troubled.times[alarm.first_row]
     assert alarm.end == troubled.times[alarm.last_row]
@@ -280,7 +280,14 @@ def test_a_reading_may_be_given_by_name(detector: tg.AnomalyDetector, later: Ser
     assert detector.step(named, state)[0] == detector.step(later.values[40], state)[0]
     silent, _ = detector.step({**named, "s1": None}, state)
     assert np.isnan(silent.by_channel["s1"]) or silent.by_channel["s1"] >= 0
-    for bad, said in (({"s0": 1.0}, "lacks s1, s2"), ([1.0], "1 values"), ([1.0, np.inf, 2.0], "inf in channel s1")):
+    refused: tuple[tuple[Any, str], ...] = (
+        ({"s0": 1.0}, "lacks s1, s2"),
+        ([1.0], "1 values"),
+        ([1.0, np.inf, 2.0], "inf in channel s1"),
+        ([1.0, 2.0, -1e200], "-1e.200 in channel s2"),
+        ([1.0, "stuck", 2.0], "'stuck' in a reading"),
+    )
+    for bad, said in refused:
         with pytest.raises(tg.DataError, match=said):
             detector.step(bad, state)
 
@@ -398,13 +405,26 @@ def test_a_short_hole_does_not_begin_memory_anew(detector: tg.AnomalyDetector, l
     assert np.isfinite(found.score[20:]).all()
 
 
-def test_a_long_run_of_empty_rows_is_the_hole_that_absent_rows_are(learned: tg.AnomalyDetector, now: Series) -> None:
+@pytest.mark.parametrize("rows", [1, 10, 40, 100])
+def test_empty_rows_are_the_hole_that_absent_rows_are(learned: tg.AnomalyDetector, now: Series, rows: int) -> None:
     values = now.values.copy()
-    values[60:160] = np.nan
-    empty, absent = learned.apply(altered(now, values)), learned.apply(rows_of(now, np.r_[:60, 160:200]))
-    assert any("memory began anew" in note for note in empty.notes)
-    np.testing.assert_array_equal(empty.score[160:200], absent.score[60:])
-    assert list(empty.reason[160:164]) == ["warming up"] * 4
+    values[60 : 60 + rows] = np.nan
+    empty, absent = learned.apply(altered(now, values)), learned.apply(rows_of(now, np.r_[:60, 60 + rows : 200]))
+    for name in ("score", "score_fast", "expected", "contributions"):
+        np.testing.assert_array_equal(getattr(empty, name)[60 + rows : 200], getattr(absent, name)[60:])
+    assert any("memory began anew" in note for note in empty.notes) == (rows > 90)
+    assert (empty.reason[60 + rows] == "warming up") == (rows > 90)
+
+
+@pytest.mark.parametrize("rows", [5, 20, 30, 60])
+def test_a_hole_is_no_alarm(learned: tg.AnomalyDetector, steady: Series, rows: int) -> None:
+    """Neither a forecast from before a hole nor a reading held through it is a measure of what comes after."""
+    place = np.arange(400)
+    assert not learned.apply(steady[1000:]).alarm.any()
+    holed = rows_of(steady[1000:], np.flatnonzero((place % 130 >= rows) | (place < 130)))
+    found = learned.apply(holed)
+    assert not found.alarm.any(), found.alarms
+    assert np.isfinite(found.score[20:]).all()
 
 
 def test_an_alarm_does_not_bridge_a_gap(detector: tg.AnomalyDetector, troubled: Series) -> None:
@@ -529,7 +549,7 @@ def test_a_planted_fault_scores_higher_and_names_its_channel(
     assert found.open[130:160].all()
     assert not found.open[70:120].any()
     (alarm,) = [alarm for alarm in found.alarms if alarm.last_row >= 120]
-    assert 120 <= alarm.first_row < 130
+    assert 120 <= alarm.first_row <= 130
     assert alarm.channels[0] == "level"
 
 
@@ -682,6 +702,11 @@ def test_rows_can_be_excluded_by_number_where_there_is_no_clock(normal: Series) 
     values[200:230] += 1e6
     first, second = (quick().fit(v, exclude=[(200, 230)]) for v in (normal.values, values))
     assert first.start().model == second.start().model
+
+
+def test_to_resume_takes_a_checkpoint(normal: Series) -> None:
+    with pytest.raises(tg.SettingError, match="without a checkpoint"):
+        tg.AnomalyDetector().fit(normal, resume=True)
 
 
 def test_each_epoch_leaves_a_record(normal: Series) -> None:

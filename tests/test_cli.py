@@ -316,6 +316,7 @@ def test_apply_writes_a_row_for_each_row_in_every_form(
             "score",
             "score_fast",
             "p_value",
+            "bar",
             "alarm",
             "open",
             "reason",
@@ -403,6 +404,16 @@ def test_evaluate_puts_baselines_beside_by_labels_or_by_events(model: Path, brok
     table = tidegate("evaluate", model, broken, "--labels", "bad").stdout
     assert by_labels["verdict"] in table
     assert "AUROC" in table
+
+
+def test_evaluate_checks_the_split_where_the_history_is_given(
+    model: Path, broken: Path, normal: Series, tmp_path: Path
+) -> None:
+    frame(normal).write_csv(tmp_path / "history.csv")
+    clean = tidegate("evaluate", model, broken, "--labels", "bad", "--history", tmp_path / "history.csv")
+    assert "noticed" not in clean.stderr.replace("noticed: 16 rows", "")
+    leaky = tidegate("evaluate", model, tmp_path / "history.csv", "--history", tmp_path / "history.csv")
+    assert "have the times of training rows" in leaky.stderr
 
 
 def test_evaluate_without_labels_says_how_often_each_rule_alarms(model: Path, today: Path) -> None:

@@ -201,3 +201,12 @@ def test_instant_and_time_text_are_inverse(moment):
 @pytest.mark.parametrize(("seconds", "text"), [(1e-9, "1 ns"), (0.5, "500 ms"), (86_400, "1 d"), (5400, "1.5 h")])
 def test_spans_are_told_in_the_unit_people_use(seconds, text):
     assert span_text(seconds) == text
+
+
+def test_rows_outside_of_stretches() -> None:
+    series = check(np.arange(10.0), np.arange(10) * SECOND, labels=np.arange(10))
+    kept = series.outside([(2, 4), ("1970-01-01T00:00:07", "1970-01-01T00:00:08")])
+    assert np.flatnonzero(~kept).tolist() == [2, 3, 7]
+    part = series.where(kept)
+    assert part.values[:, 0].tolist() == part.labels.tolist() == [0, 1, 4, 5, 6, 8, 9]
+    assert part.times.tolist() == [i * SECOND for i in (0, 1, 4, 5, 6, 8, 9)]

@@ -22,7 +22,7 @@ def residuals(rows: int = ROWS, seed: int = 0) -> surprise.Floats:
 
 @pytest.fixture(scope="module")
 def normal() -> Normal:
-    return surprise.learn(residuals(), WITNESSES, STARTS, np.arange(ROWS) > ROWS // 2)
+    return surprise.learn(residuals(), WITNESSES, STARTS, np.arange(ROWS) > ROWS // 2)[0]
 
 
 def judge(rows: surprise.Floats, normal: Normal) -> Surprise:
@@ -81,7 +81,7 @@ def test_the_fast_score_rises_and_falls_before_the_smooth_one(normal: Normal) ->
 def test_a_channel_without_surprise_does_not_become_infinitely_touchy() -> None:
     rows = residuals()
     rows[:, :, 1] = 0.0
-    normal = surprise.learn(rows, WITNESSES, STARTS, np.ones(ROWS, bool))
+    normal = surprise.learn(rows, WITNESSES, STARTS, np.ones(ROWS, bool))[0]
     rows[1000:, :, 1] = 1e-6
     found = judge(rows, normal)
     assert np.isfinite(found.score).all()
@@ -133,7 +133,7 @@ def test_only_held_out_rows_say_what_is_normal() -> None:
     rows, held = residuals(), np.arange(ROWS) >= 1000
     wild = rows.copy()
     wild[:700] *= 50
-    first, second = (surprise.learn(r, WITNESSES, STARTS, held) for r in (rows, wild))
+    first, second = (surprise.learn(r, WITNESSES, STARTS, held)[0] for r in (rows, wild))
     np.testing.assert_allclose(second.residual, first.residual, rtol=1e-12)
     np.testing.assert_allclose(
         second.average, first.average, rtol=0.05
@@ -144,5 +144,28 @@ def test_what_was_before_a_gap_is_not_averaged_with_what_comes_after() -> None:
     rows, held = residuals(), np.arange(ROWS) >= 1000
     wild = rows.copy()
     wild[:1000] += 5
-    first, second = (surprise.learn(r, WITNESSES, np.array([0, 1000]), held) for r in (rows, wild))
+    first, second = (surprise.learn(r, WITNESSES, np.array([0, 1000]), held)[0] for r in (rows, wild))
     np.testing.assert_array_equal(first.average, second.average)
+
+
+def test_the_scores_of_the_rows_that_set_the_sizes_are_no_lower_than_those_of_new_rows() -> None:
+    """Slowly wandering data: in its own sizes every twentieth new row is beyond 99 % of the calibration."""
+    rng, held, beyond = np.random.default_rng(0), np.arange(700) >= 300, []
+    for _ in range(12):
+        rows = np.empty((2700, 1, 4))
+        rows[0] = rng.standard_normal((1, 4))
+        for t in range(1, len(rows)):
+            rows[t] = 0.9 * rows[t - 1] + np.sqrt(1 - 0.9**2) * rng.standard_normal((1, 4))
+        normal, scores = surprise.learn(rows[:700], (1,), STARTS, held)
+        fresh = surprise.score(rows, normal, (1,), surprise.start(1, 4))[0].score[700:]
+        beyond.append(np.mean(fresh > np.quantile(scores, 0.99)))
+    assert np.mean(beyond) < 0.025
+
+
+def test_where_the_first_witness_is_not_heard_one_normal_row_in_a_hundred_still_scores_above_one() -> None:
+    normal, _ = surprise.learn(residuals(), WITNESSES, STARTS, np.arange(ROWS) > 100)
+    rows = residuals(6000, seed=1)
+    rows[:, 0] = np.nan
+    found = judge(rows, normal)
+    assert 0.002 < (found.score[200:] > 1).mean() < 0.03
+    assert 0.002 < (found.fast[200:] > 1).mean() < 0.03

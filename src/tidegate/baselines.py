@@ -90,7 +90,7 @@ def learn_level(values: Floats) -> Level:
     scaled = scale.learn(_checked(values))
     z = _cut(scaled.apply(values))
     held = np.arange(len(z)) >= len(z) - len(_later(z))
-    return Level(scaled, surprise.learn(z[:, None], (1,), np.zeros(1, dtype=np.int64), held))
+    return Level(scaled, surprise.learn(z[:, None], (1,), np.zeros(1, dtype=np.int64), held)[0])
 
 
 def score_level(learned: Level, values: Floats) -> Floats:

@@ -29,6 +29,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import DataError, SettingError
+from .series import span_text
+from .settings import rate_text
 
 Floats = NDArray[np.float64]
 Rows = Sequence[int] | NDArray[np.int64]
@@ -44,7 +46,6 @@ BUNCHED = 3.0  # variance over mean of alarm counts that chance gives in 1 of 20
 MEMORY = 1000  # rows over which a strong event is forgotten
 DRIFTING = 10.0
 DRIFT = 2.62  # standard errors (one-sided 1 %, 14 degrees of freedom) by which a later half counts as higher
-UNITS = {"year": 31_557_600.0, "week": 604_800.0, "day": 86_400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0}
 
 
 class Threshold(msgspec.Struct, frozen=True):
@@ -143,11 +144,15 @@ class Calibration(msgspec.Struct, frozen=True, eq=False):
         value = float(np.interp(-math.log(kept), -self.log_rates, self.levels))
         notes = self.notes
         if rate < least:
-            have, need = _span(self.seconds), _span(self.seconds * least / rate)
-            best = f"{have} of calibration can keep {_per(least)} at best: about {need} of normal data would be needed"
-            notes = (f"asked for {_per(rate)}, but {best}", *notes)
+            have, need = span_text(self.seconds), span_text(self.seconds * least / rate)
+            best = f"{have} of calibration can keep {rate_text(least)} at best"
+            wanted = f"about {need} of normal data would be needed"
+            notes = (f"asked for {rate_text(rate)}, but {best}: {wanted}", *notes)
         elif rate > most:
-            notes = (f"asked for {_per(rate)}, but the alarm rule makes {_per(most)} of these scores at most", *notes)
+            notes = (
+                f"asked for {rate_text(rate)}, but the alarm rule makes {rate_text(most)} of these scores at most",
+                *notes,
+            )
         return Threshold(value, rate, kept, "; ".join(notes))
 
     def to_arrays(self) -> dict[str, Floats]:
@@ -187,7 +192,7 @@ def learn(scores: ArrayLike, *, interval: float, merge: int, starts: Rows = (0,)
     bursts = _bursts(np.flatnonzero((before <= start) & (start < s)), len(s))
     if bursts > BUNCHED:
         notes.append(f"alarms bunch, {bursts:.1f} times as much as by chance: a longer merge or calibration would help")
-    shape, scale, levels, log_counts = _table(highest, tail, bursts, float(np.ptp(s)) or abs(start) or 1.0)
+    shape, scale, levels, log_counts = _table(highest, tail, bursts, float(s.std()) or abs(start) or 1.0)
     log_rates = log_counts - math.log(len(s) * interval)
     seen, above = _thin(np.sort(s))
     plain = (interval, merge, len(s), bursts, shape, scale, start, tuple(notes))
@@ -312,15 +317,16 @@ def _rises(s: Floats) -> bool:
     return bool(late.mean() - early.mean() > DRIFT * max(spread, 1e-12))
 
 
-def guarded(calibration: Calibration, rate: float) -> Threshold:
+def guarded(calibration: Calibration, rate: float, unit: float | None = None) -> Threshold:
     """The threshold for a budget; where the data cannot keep it, at least a margin for later drift.
 
-    The margin is 1 + 10 / sqrt(n) in units of the calibration's 99 % point: few rows have not seen how a process
-    wanders, and their autocorrelation does not tell. From normal rows alone of five families of data;
-    docs/decisions/0003 has the figures.
+    The margin is 1 + 10 / sqrt(n) in units of the 99 % point of normal scores (the calibration's, if `unit` is not
+    given): few rows have not seen how a process wanders, and their autocorrelation does not tell. From normal rows
+    alone of five families of data; docs/decisions/0003 has the figures.
     """
     limit = calibration.threshold(rate)
-    unit = float(calibration.seen[np.searchsorted(-calibration.above[1:], -0.01 * calibration.n)])
+    if unit is None:
+        unit = float(calibration.seen[np.searchsorted(-calibration.above[1:], -0.01 * calibration.n)])
     margin = unit * (1 + DRIFTING / math.sqrt(calibration.n))
     if rate >= limit.kept * (1 - 1e-9) or limit.value >= margin:
         return limit
@@ -328,30 +334,41 @@ def guarded(calibration: Calibration, rate: float) -> Threshold:
     return Threshold(margin, limit.asked, limit.kept, "; ".join(filter(None, [limit.note, note])))
 
 
-def after_shock(scores: Floats, peak: float) -> tuple[Floats, float]:
-    """What is compared with the threshold, (T,), and the peak to go on from: 2 s - P, P the strongest recent score.
+def after_shock(scores: Floats, peak: float) -> tuple[Floats, Floats, float]:
+    """What is compared with the threshold, 2 s - P (T,); the peaks before each row (T,), and the one to go on from.
 
-    >>> after_shock(np.array([1.0, 9.0, 5.0]), 0.0)[0].round(2).tolist()
-    [1.0, 9.0, 1.02]
+    >>> compared, before, _ = after_shock(np.array([1.0, 9.0, 5.0]), 0.0)
+    >>> compared.round(2).tolist(), before.round(2).tolist()
+    ([1.0, 9.0, 1.02], [0.0, 1.0, 8.98])
 
-    At the onset of an event s = P, so it is the score. After a strong event a process often does not come back to
-    where it was: the bar then stands halfway between the threshold and the event's own strength and comes down over
-    MEMORY rows. It can cut one alarm into two, so budgets are calibrated on it.
+    P is the strongest recent score. At the onset of an event s = P, so it is the score. After a strong event a process
+    often does not come back to where it was: the bar then stands halfway between the threshold and the event's own
+    strength and comes down over MEMORY rows. It can cut one alarm into two, so budgets are calibrated on it.
     """
-    fade, out = 1 - 2 / (MEMORY + 1), np.empty(len(scores))
+    fade, compared, before = 1 - 2 / (MEMORY + 1), np.empty(len(scores)), np.empty(len(scores))
     for row, score in enumerate(scores.tolist()):
-        peak = max(peak * fade, score) if score == score else peak * fade
-        out[row] = 2 * score - peak
-    return out, peak
+        before[row] = peak = peak * fade
+        peak = max(peak, score) if score == score else peak
+        compared[row] = 2 * score - peak
+    return compared, before, peak
+
+
+def bar(threshold: float, before: Floats) -> Floats:
+    """(T,) what a score must exceed to be an alarm: the threshold, or halfway from it to a stronger recent peak.
+
+    >>> bar(2.0, np.array([0.0, 1.0, 8.0]))
+    array([2., 2., 5.])
+    """
+    return (threshold + np.maximum(threshold, before)) / 2
 
 
 def budgeted(scores: Floats, *, interval: float, merge: int, starts: Rows = (0,)) -> Calibration:
-    """A `Calibration` with p-values from the scores, and thresholds from what is compared with them: the bar."""
+    """A `Calibration` with p-values from the scores, and thresholds from what is compared with them."""
     plain = learn(scores, interval=interval, merge=merge, starts=starts)
     scored = np.flatnonzero(~np.isnan(scores))
-    bar, _ = after_shock(scores, 0.0)
-    bar[scored[: len(scored) - plain.n]] = np.nan  # rows that `learn` put aside, because scores rise after them
-    told = learn(bar, interval=interval, merge=merge, starts=starts)
+    compared = after_shock(scores, 0.0)[0]
+    compared[scored[: len(scored) - plain.n]] = np.nan  # rows that `learn` put aside, because scores rise after them
+    told = learn(compared, interval=interval, merge=merge, starts=starts)
     return msgspec.structs.replace(plain, levels=told.levels, log_rates=told.log_rates)
 
 
@@ -396,15 +413,3 @@ def alarms(
             quiet = int(steps[-1] - clock[j]) if len(s) else state.quiet
             end = AlarmState(end.row, first, last, quiet, span.p_value)
     return shown, found, end
-
-
-def _span(seconds: float) -> str:
-    """A length of time in the largest unit that leaves at least one of it: '3.5 hours'."""
-    name = next((name for name, unit in UNITS.items() if seconds >= unit), "second")
-    return f"{seconds / UNITS[name]:.3g} {name}s"
-
-
-def _per(rate: float) -> str:
-    """A rate in the smallest unit of time that holds at least one alarm: '2.5 per hour'."""
-    name = next((name for name, unit in reversed(UNITS.items()) if rate * unit >= 0.995), "year")
-    return f"{rate * UNITS[name]:.3g} per {name}"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .settings import Size
     from .tasks.anomaly import AnomalyDetector
 
+LOOKED_AT = 50_000  # rows of history in which `fit` looks for alarms: a longer one would take too long
 FILE = click.Path(path_type=Path)
 DATA = click.argument("data")
 MODEL = click.argument("model", type=FILE)
@@ -130,12 +131,16 @@ def anomaly(source: Source, learner: Learner, written: Written, exclude: list[tu
     needs("torch", "train")
     needs("plotly", "report") if written.report else None
     series = source.series()
-    detector = _learn(series, learner, written, _known_bad(series, exclude))
+    bad = _known_bad(series, exclude)
+    detector = _learn(series, learner, written, bad)
     detector.save(written.out)
-    evaluation = _held_out(detector, series)
+    kept = series.outside(bad)
+    evaluation = _held_out(detector, series.where(kept))
     outputs.say_learned(detector, evaluation, written.out)
-    if written.report:
-        outputs.report(written.report, detector, detector.apply(series), evaluation)
+    found = detector.apply(series) if written.report or len(series) <= LOOKED_AT else None
+    outputs.say_history(found, kept, series.clock) if found else None
+    if written.report and found:
+        outputs.report(written.report, detector, found, evaluation)
     if as_json:
         held = outputs.evaluated(evaluation) if evaluation else None
         show_json({"model": written.out, **outputs.about(detector), "held_out": held})
@@ -143,10 +148,14 @@ def anomaly(source: Source, learner: Learner, written: Written, exclude: list[tu
 
 def _known_bad(series: Series, exclude: Iterable[tuple[str, str]]) -> list[tuple[Any, Any]]:
     """The stretches not to learn from: those given, and those that the labels mark."""
+    from .evaluate import marked
     from .metrics import events
 
-    bad, given = inputs.marked(series), [inputs.stretch(series, *pair) for pair in exclude]
-    return given if bad is None else given + [inputs.stretch(series, str(a), str(b)) for a, b in events(bad).tolist()]
+    given = [inputs.stretch(series, *pair) for pair in exclude]
+    if series.labels is None:
+        return given
+    bad = events(marked(series.labels, series.name))
+    return given + [inputs.stretch(series, str(first), str(after)) for first, after in bad.tolist()]
 
 
 def _learn(series: Series, learner: Learner, written: Written, bad: list[tuple[Any, Any]]) -> AnomalyDetector:
@@ -173,16 +182,11 @@ def _learn(series: Series, learner: Learner, written: Written, bad: list[tuple[A
 
 
 def _held_out(detector: AnomalyDetector, series: Series) -> Evaluation | None:
-    """What can be measured on rows that training never saw; nothing where they are too few."""
-    import msgspec
-    import numpy as np
-
+    """What can be measured on rows that training never saw, of the series learned; nothing where they are too few."""
     from . import evaluate
 
-    first, last = np.searchsorted(series.times, detector.split_times_[-1])
-    held = msgspec.structs.replace(series[int(first) : int(last) + 1], labels=None)  # planted faults are the only ones
     try:
-        return evaluate.planted(detector, held)
+        return evaluate.planted(detector, series)
     except DataError as error:
         say(f"not measured: {error.saw}")
         return None
@@ -233,7 +237,9 @@ def apply(
         outputs.scores(found, series.clock, out)
     outputs.say_found(found, series)
     if report:
-        outputs.report(report, detector, found, _beside(detector, series))
+        from .evaluate import beside
+
+        outputs.report(report, detector, found, beside(detector, series, found))
     if state:
         found.state.save(state)
     if as_json:
@@ -242,26 +248,24 @@ def apply(
         sys.exit(ANOMALY)
 
 
-def _beside(detector: AnomalyDetector, series: Series) -> Evaluation:
-    from . import evaluate
-
-    return evaluate.detector(detector, series)[0]
-
-
 @main.command(cls=Verb)
 @MODEL
 @DATA
 @LABELS
 @click.option("--events", type=FILE, metavar="FILE.csv", help="Known events, in columns start and end.")
+@click.option("--history", metavar="DATA", help="What the model learned from: checks the split for leaks.")
 @REPORT
 @JSON
 @READING
-def evaluate(model: Path, source: Source, events: Path | None, report: Path | None, as_json: bool) -> None:
+def evaluate(
+    model: Path, source: Source, events: Path | None, history: str | None, report: Path | None, as_json: bool
+) -> None:
     """Compare with what is known to have happened, baselines beside.
 
     \b
       tidegate evaluate pump.safetensors march.csv --labels anomaly
       tidegate evaluate pump.safetensors march.csv --events failures.csv --report march.html
+      tidegate evaluate pump.safetensors march.csv --labels anomaly --history healthy.csv
 
     Without labels or events: how often each rule alarms.
     """
@@ -274,8 +278,9 @@ def evaluate(model: Path, source: Source, events: Path | None, report: Path | No
     detector = _load(model)
     series = source.series(detector)
     known = inputs.events(events, series) if events else []
-    evaluation, found = judge.detector(detector, series, labels=inputs.marked(series), events=known)
-    outputs.say_notes([*series.notes, *found.notes])
+    past = source._replace(data=history, first=None, until=None, labels=None).series(detector) if history else None
+    evaluation, found = judge.detector(detector, series, events=known, history=past)
+    outputs.say_notes([*series.notes, *found.notes, *evaluation.notes])
     if report:
         outputs.report(report, detector, found, evaluation)
     show_json(outputs.evaluated(evaluation)) if as_json else click.echo(str(evaluation))

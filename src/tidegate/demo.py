@@ -94,7 +94,7 @@ def run(out: Path, *, recording: Path = RECORDING, on_epoch: Callable[[Epoch], N
     healthy, rest = series[:first], series[first:]
     detector = AnomalyDetector(false_alarms=BUDGET).fit(healthy, on_epoch=on_epoch)
     detector.save(out / "model.safetensors")
-    evaluation, found = evaluate.detector(detector, rest, events=_instants(events), grace=GRACE)
+    evaluation, found = evaluate.detector(detector, rest, events=_instants(events), grace=GRACE, history=healthy)
     page = out / "report.html"
     report.write(page, evaluate.report(detector, found, evaluation, title="The faults in the recording that ships"))
     return Outcome(
@@ -127,11 +127,11 @@ def _budget(detector: AnomalyDetector) -> str:
 
 
 def _finding(event: Event, found: Found) -> Finding:
-    """The first alarm that begins during the fault, or is on when it begins."""
-    during = [alarm for alarm in found.alarms if alarm.start <= event.end and alarm.end >= event.start]
+    """The first alarm that begins during the fault; one that was on before it does not count."""
+    during = [alarm for alarm in found.alarms if event.start <= alarm.start <= event.end]
     if not during:
         return Finding(event, None, ())
-    return Finding(event, max(0.0, (during[0].start - event.start) / SECOND), during[0].channels)
+    return Finding(event, (during[0].start - event.start) / SECOND, during[0].channels)
 
 
 def _false(events: list[Event], found: Found) -> int:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, calibrate, leaks, metrics, synth
+from . import __version__, baselines, calibrate, leaks, metrics, synth
 from .calibrate import Threshold
 from .errors import DataError
 from .series import SECOND, Series, instant, time_text
@@ -18,6 +18,7 @@ from .settings import rate
 from .tasks import rivals, verbs
 from .tasks.anomaly import AnomalyDetector
 from .tasks.found import Found
+from .tasks.rivals import Rival
 
 if TYPE_CHECKING:
     from .report import Report
@@ -30,7 +31,8 @@ FAULTS: tuple[tuple[Any, float, int], ...] = (
     ("drift", 3.0, 120),
     ("unlinked", 1.0, 120),
 )
-SMALLER = frozenset({"false alarms/day", "false alarm %", "missed %", "delay s", "false alarms"})
+SMALLER = frozenset({"false alarm %", "missed %", "delay s", "false alarms"})
+COUNTS = frozenset({"alarms", "alarms/day"})
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -80,30 +82,42 @@ def detector(
     labels   (T,) 1 = abnormal
     events   (start, end) of known events, instead of labels
     window   of VUS, in rows (TSB-AD's definition); grace: seconds after an event in which an alarm is not false
-    history  what the detector learned from: then the split is checked for leaks, and each is a note
+    history  what the detector learned from: then the split is checked for leaks, each a note, and an isolation forest
+             stands beside too, where scikit-learn is installed (a model file cannot hold one)
     """
     series = verbs.matched(det, data)
     found = det.apply(series)
     truth, notes = _truth(series, labels, events), [] if history is None else split_notes(det, history, series)
-    judged = {OURS: Judged(found.score, found.alarm, _spans(found.alarms))} | _rivals(det, series)
-    rows = [
-        Row(name, _figures(truth, series, it, window, round(grace * SECOND)), name != OURS)
-        for name, it in judged.items()
-    ]
+    rules = det.rivals_ if history is None else det.rivals_ | _forest(det, verbs.matched(det, history))
+    table = _table(det, series, found, truth, rules, window=window, late=round(grace * SECOND))
+    return msgspec.structs.replace(table, notes=notes), found
+
+
+def beside(det: AnomalyDetector, data: Any, found: Found) -> Evaluation:
+    """How often each baseline alarms in the rows that were just scored; a baseline begins with them, without a past."""
+    return _table(det, verbs.matched(det, data), found, None, det.rivals_)
+
+
+def _table(
+    det: AnomalyDetector,
+    series: Series,
+    found: Found,
+    truth: NDArray[np.bool_] | None,
+    rules: dict[str, Rival],
+    *,
+    window: int = 100,
+    late: int = 0,
+) -> Evaluation:
+    """What a detector found, and each rule on the same rows; `late`: nanoseconds in which an alarm is not false."""
+    judged = {OURS: Judged(found.score, found.alarm, _spans(found.alarms))} | _rivals(det, series, rules)
+    rows = [Row(name, _figures(truth, series, it, window, late), name != OURS) for name, it in judged.items()]
     if truth is None:
+        what = f"no labels; at most {det.threshold_.kept * 86400:.3g} false alarms a day expected"
         said = f"{len(found.alarms)} alarm(s); without known events all that can be said is how often each rule alarms"
-        return Evaluation(
-            rows,
-            f"no labels; at most {det.threshold_.kept * 86400:.3g} false alarms a day expected",
-            said,
-            False,
-            notes=notes,
-        ), found
+        return Evaluation(rows, what, said, False)
     spans = [(int(series.times[a]), int(series.times[b - 1])) for a, b in metrics.events(truth)]
-    verdict, lost = judge(rows)
-    return Evaluation(
-        rows, f"{len(spans)} known event{'s' * (len(spans) != 1)} in {len(series):,} rows", verdict, lost, spans, notes
-    ), found
+    what = f"{len(spans)} known event{'s' * (len(spans) != 1)} in {len(series):,} rows"
+    return Evaluation(rows, what, *judge(rows), spans)
 
 
 def split_notes(det: AnomalyDetector, history: Any, later: Series) -> list[str]:
@@ -112,12 +126,14 @@ def split_notes(det: AnomalyDetector, history: Any, later: Series) -> list[str]:
     return [leak.sentence for leak in leaks.check(past, later, scale=det.model_.scale)]
 
 
-def planted(det: AnomalyDetector, normal: Series, seed: int = 0) -> Evaluation:
-    """How well planted faults are found in normal rows: what can be measured where there are no labels.
+def planted(det: AnomalyDetector, history: Series, seed: int = 0) -> Evaluation:
+    """How well planted faults are found in the rows that calibrated: what can be measured where there are no labels.
 
     Every channel in turn gets a spike, a level shift, a drift or readings of another time, one fault after another
-    through the rows.
+    through the rows. `history` is what the detector learned from, without what was left out.
     """
+    _, held = _stretches(det, history)
+    normal = history.where(held)
     broken, rng = msgspec.structs.replace(normal, labels=None), np.random.default_rng(seed)
     room = max(240, len(normal) // 24)
     for i, first in enumerate(range(room // 2, len(normal) - 130, room)):
@@ -127,7 +143,7 @@ def planted(det: AnomalyDetector, normal: Series, seed: int = 0) -> Evaluation:
         )
     if broken.labels is None:
         raise DataError(f"{len(normal)} rows are too few to plant faults in", wanted="at least 260")
-    evaluation, _ = detector(det, broken)
+    evaluation = _table(det, broken, det.apply(broken), _truth(broken, None, ()), det.rivals_ | _forest(det, history))
     return msgspec.structs.replace(
         evaluation,
         what=f"{len(evaluation.events)} faults planted in the {len(normal):,} rows that calibrated the detector",
@@ -168,7 +184,17 @@ def _truth(series: Series, labels: Any, events: Iterable[tuple[Any, Any]]) -> ND
         inside: NDArray[np.bool_] = np.any([(series.times >= a) & (series.times <= b) for a, b in spans], axis=0)
         return inside
     labels = series.labels if labels is None else labels
-    return None if labels is None else np.asarray(labels).astype(float) > 0
+    return None if labels is None else marked(np.asarray(labels), series.name)
+
+
+def marked(labels: NDArray[Any], name: str) -> NDArray[np.bool_]:
+    """(T,) True where a label says abnormal. Labels must be numbers, 0 = normal; a missing one is normal."""
+    try:
+        bad: NDArray[np.bool_] = np.nan_to_num(labels.astype(float)) > 0
+        return bad
+    except ValueError:
+        shown = ", ".join(repr(str(text)) for text in np.unique(labels)[:5])
+        raise DataError(f"labels that are text: {shown}", wanted="0 for normal, 1 for abnormal", where=name) from None
 
 
 class Judged(msgspec.Struct, frozen=True, eq=False):
@@ -179,17 +205,43 @@ class Judged(msgspec.Struct, frozen=True, eq=False):
     spans: NDArray[np.int64]
 
 
-def _rivals(det: AnomalyDetector, series: Series) -> dict[str, Judged]:
+def _stretches(det: AnomalyDetector, history: Series) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows of its history a detector knew before calibration (all, where all calibrate); which calibrated it."""
+    first, last = det.split_times_[-1]
+    held = (history.times >= first) & (history.times <= last)
+    known = history.times < first
+    if not held.any():
+        raise DataError(
+            f"no row of {history.name} lies in the stretch that calibrated the detector",
+            wanted=f"the history that it learned from, with rows from {time_text(first)} on",
+            where=history.name,
+        )
+    return (known if known.any() else held), held
+
+
+def _forest(det: AnomalyDetector, history: Series) -> dict[str, Rival]:
+    """The rule that no model file can hold, learned anew from the detector's own history."""
+    name = "isolation_forest"
+    if name not in baselines.present()[0]:
+        return {}
+    known, held = _stretches(det, history)
+    forest = baselines.learn_isolation_forest(history.values[known])
+    scores = rivals.score(name, forest, history.values[held], np.zeros(1, dtype=np.int64))
+    budget = calibrate.budgeted(scores, interval=det.interval_, merge=det.alarming.merge)
+    return {name: Rival(forest, budget)}
+
+
+def _rivals(det: AnomalyDetector, series: Series, rules: dict[str, Rival]) -> dict[str, Judged]:
     found: dict[str, Judged] = {}
     starts = series.starts(det.alarming.gap * det.interval_)
-    for name, rival in det.rivals_.items():
+    for name, rival in rules.items():
         scores = rivals.score(name, rival.learned, series.values, starts)
         limit: Threshold = calibrate.guarded(rival.calibration, rate(det.alarming.budget))
-        bar, _ = calibrate.after_shock(scores, 0.0)
+        compared = calibrate.after_shock(scores, 0.0)[0]
         p = rival.calibration.p_value(scores)
-        _, intervals, _ = calibrate.alarms(bar, p, limit.value, merge=det.alarming.merge, starts=starts[1:])
+        _, intervals, _ = calibrate.alarms(compared, p, limit.value, merge=det.alarming.merge, starts=starts[1:])
         spans = [(int(series.times[i.first_row]), int(series.times[i.last_row])) for i in intervals]
-        found[name] = Judged(scores, bar > limit.value, np.array(spans, dtype=np.int64).reshape(-1, 2))
+        found[name] = Judged(scores, compared > limit.value, np.array(spans, dtype=np.int64).reshape(-1, 2))
     return found
 
 
@@ -207,7 +259,9 @@ def _figures(
     if truth is None:
         return {"alarms": float(len(spans)), "alarms/day": len(spans) / days}
     rows = metrics.events(truth)
-    known = np.stack([series.times[rows[:, 0]], series.times[rows[:, 1] - 1] + step], axis=1) if len(rows) else rows
+    ends = np.append(series.times[1:], series.times[-1] + step)  # a reading holds until the next, at most a step
+    ends = np.minimum(ends, series.times + step)
+    known = np.stack([series.times[rows[:, 0]], ends[rows[:, 1] - 1]], axis=1) if len(rows) else rows
     return {
         "AUROC": metrics.auroc(truth, score),
         "AP": metrics.average_precision(truth, score),
@@ -243,7 +297,11 @@ def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = N
     if evaluation is not None:
         rows = [pages.Row(name=r.name, metrics=r.metrics, baseline=r.baseline) for r in evaluation.rows]
         table = pages.Table(
-            rows=rows, verdict=evaluation.verdict, baseline_wins=evaluation.baseline_wins, smaller_is_better=SMALLER
+            rows=rows,
+            verdict=evaluation.verdict,
+            baseline_wins=evaluation.baseline_wins,
+            smaller_is_better=SMALLER,
+            counts=COUNTS,
         )
     limit = found.threshold
     losses = [(e.epoch, e.train_loss, np.nan if e.valid_loss is None else e.valid_loss) for e in det.history_]
@@ -253,7 +311,7 @@ def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = N
         generated=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         seen=pages.Seen(
             times=found.times, channels=found.channels, values=found.values,
-            score=found.score, score_fast=found.score_fast, by_channel=shares, clock=det.clock_,
+            score=found.score, score_fast=found.score_fast, bar=found.bar, by_channel=shares, clock=det.clock_,
             expected=found.expected, low=found.low, high=found.high,
             gap=det.alarming.gap * det.interval_,
         ),

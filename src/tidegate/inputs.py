@@ -151,20 +151,6 @@ def stretch(series: Series, first: str, until: str) -> tuple[Any, Any]:
     return np.datetime64(int(times[0]), "ns"), np.datetime64(int(times[-1]) + 1, "ns")
 
 
-def marked(series: Series) -> Any:
-    """(T,) True where the label column says abnormal; None without labels. Labels must be numbers, 0 = normal."""
-    import numpy as np
-
-    if series.labels is None:
-        return None
-    try:
-        return np.nan_to_num(series.labels.astype(float)) > 0
-    except ValueError:
-        shown = ", ".join(repr(str(text)) for text in np.unique(series.labels)[:5])
-        saw = f"labels that are text: {shown}"
-        raise DataError(saw, wanted="0 for normal, 1 for abnormal", where=series.name) from None
-
-
 def events(path: Path, series: Series) -> list[tuple[Any, Any]]:
     """Events of a CSV file (start, end) as instants of their first and last rows; any outside the data are skipped."""
     with path.open(newline="", encoding="utf-8-sig") as file:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .terminal import say, whole
+from .disk import whole
+from .terminal import say
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
+    from numpy.typing import NDArray
 
     from .calibrate import Threshold
     from .evaluate import Evaluation
@@ -83,6 +86,18 @@ def say_learned(detector: AnomalyDetector, evaluation: Evaluation | None, out: P
     say(f"budget: {rate(limit.kept)}{', as asked' if limit.kept <= limit.asked else ', the least that can be kept'}")
     say(f"  {limit.note}") if limit.note else None
     say(f"model: {out} ({out.stat().st_size / 1000:,.0f} kB)")
+
+
+def say_history(found: Found, kept: NDArray[np.bool_], clock: bool) -> None:
+    """After `fit`: alarms in the history, outside of what was left out: it may not be as normal as was thought."""
+    from .evaluate import sentence
+
+    inside = [alarm for alarm in found.alarms if kept[alarm.first_row]]
+    if inside:
+        count = "an alarm" if len(inside) == 1 else f"{len(inside)} alarms"
+        say(f"  noticed: {count} in this history; --exclude what was not normal")
+    for alarm in sorted(inside, key=lambda each: each.p_value)[:3]:
+        say(f"    {sentence(alarm, clock)}")
 
 
 def _when(first: int, last: int, detector: AnomalyDetector) -> str:

@@ -212,7 +212,8 @@ function band(track) {
 async function scorePanel() {
   const track = await open(data.score);
   const traces = [measured(track, "score", "score", 1.4)];
-  const quick = fast && track.fast, says = [marks.length ? `threshold (dashed): ${data.budget}` : "no threshold", ...(quick ? ["blue: fast score"] : [])].join(" · ");
+  const quick = fast && track.fast, says = [marks.length ? `threshold (dashed${track.bar ? ", higher after a strong event" : ""}): ${data.budget}` : "no threshold", ...(quick ? ["blue: fast score"] : [])].join(" · ");
+  if (track.bar && marks.length) traces.unshift({ ...line(track, "bar", css("alarm"), 1.2, 1.5), line: dashed() });
   if (quick) traces.unshift({ ...line(track, "fast", css("expect"), 1, 1.5), opacity: 0.55 });
   const values = [...marks, ...traces.flatMap((trace) => inView(trace.x, trace.y))];
   if (!logarithmic) return { title: "Score", says, height: 190, traces, axis: { range: around(values) } };
@@ -260,9 +261,9 @@ function shades(top) {
   }));
 }
 
-const threshold = () => marks.map((y) => ({
-  type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: y, y1: y, line: { color: css("alarm"), width: 1.2, dash: "4px,3px" },
-}));
+const dashed = () => ({ color: css("alarm"), width: 1.2, dash: "4px,3px" });
+
+const threshold = () => (data.score.bar ? [] : marks.map((y) => ({ type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: y, y1: y, line: dashed() })));
 
 const eventBars = () => data.events.map(([x0, x1]) => ({
   type: "rect", xref: "x", yref: "y domain", x0, x1, y0: 1.01, y1: 1.035, fillcolor: css("event"), line: { color: css("event"), width: 1 },
@@ -409,8 +410,9 @@ function drawLosses() {
   const [epochs, train, valid] = data.history, best = valid.indexOf(Math.min(...valid.filter((value) => value !== null)));
   const all = [...train, ...valid].filter((value) => value > 0), wide = Math.max(...all) > 30 * Math.min(...all);
   const curve = (y, name, colour, dash) => ({ x: epochs, y, name, mode: epochs.length > 1 ? "lines" : "markers", line: { color: colour, width: 1.6, dash } });
+  const stopped = valid.some((value) => value !== null);
   const kept = { x: [epochs[best]], y: [valid[best]], mode: "markers", marker: { size: 8, color: css("expect") }, showlegend: false, hoverinfo: "skip" };
-  Plotly.react($("losses"), [curve(train, "learned from", css("soft"), "4px,3px"), curve(valid, "later rows", css("expect")), kept], page($("losses"), {
+  Plotly.react($("losses"), [curve(train, "learned from", css("soft"), "4px,3px"), ...(stopped ? [curve(valid, "later rows", css("expect")), kept] : [])], page($("losses"), {
     height: 300, margin: { l: 52, r: 12, t: 30, b: 44 }, showlegend: true, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" }, hovermode: "x unified",
     xaxis: axis({ title: { text: "epoch" }, nticks: 8 }), yaxis: axis({ title: { text: "loss" }, type: wide ? "log" : "linear", nticks: 6, tickformat: ".2~g" }),
   }), config);

@@ -28,7 +28,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError, MissingExtraError, SettingError
+from .disk import whole
+from .errors import DataError, MissingExtraError
+from .settings import rate_text
 
 CELLS = 1_500_000  # readings embedded in full: about 15 MB of file; more are thinned with their extremes kept
 ALARMS_LISTED = 200  # rows of the alarm table
@@ -66,7 +68,8 @@ class Learned:
 class Seen:
     """The data scored: times (T,) UTC ns, values (T, C), scores (T,); NaN = missing, and drawn as a gap.
 
-    `expected`, `low`, `high` (T, C) are in the data's units; `by_channel` (T, C) is the share of blame.
+    `expected`, `low`, `high` (T, C) are in the data's units; `by_channel` (T, C) is the share of blame; `bar` (T,) is
+    what a score had to exceed to be an alarm, where that is not the threshold all along.
     Rows more than `gap` seconds apart are not joined by a line (0: ten times the median interval).
     """
 
@@ -75,6 +78,7 @@ class Seen:
     values: Floats
     score: Floats
     score_fast: Floats | None = None
+    bar: Floats | None = None
     expected: Floats | None = None
     low: Floats | None = None
     high: Floats | None = None
@@ -132,6 +136,8 @@ class Table:
     verdict: str = ""
     baseline_wins: bool = False
     smaller_is_better: frozenset[str] = frozenset()
+    counts: frozenset[str] = frozenset()
+    """columns of which neither end is better"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,16 +157,9 @@ class Report:
 
 def write(path: str | os.PathLike[str], report: Report) -> None:
     """A report on disk; the file that was there before stays whole if the disk is full or writing is not allowed."""
-    text, target = html(report), Path(path)
-    draft = target.with_name(target.name + ".part")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(target)
-    except OSError as error:
-        draft.unlink(missing_ok=True) if draft.parent.is_dir() else None
-        raise SettingError(
-            f"the report cannot be written: {error.strerror}", where=str(target), do="choose a folder you may write to"
-        ) from None
+    text = html(report)
+    with whole(Path(path)) as file:
+        file.write(text.encode())
 
 
 def html(report: Report) -> str:
@@ -182,6 +181,7 @@ def html(report: Report) -> str:
         blame=blame_table(report, order),
         time=lambda ns: moment(ns, report.seen.clock).removesuffix(" UTC").removeprefix("at "),
         thinned=_limit(report.seen) < len(report.seen.times),
+        stopped=any(math.isfinite(valid) for _, _, valid in report.learned.history),
         data=data,
         plotly=get_plotlyjs(),
         script=_asset("report.js"),
@@ -262,13 +262,13 @@ def span(seconds: float) -> str:
 def rate(per_second: float) -> str:
     """False alarms a second as people say it.
 
-    >>> rate(1 / 604_800), rate(3 / 86_400), rate(1 / (30 * 86_400))
-    ('1 false alarm per week', '3 false alarms per day', '1 false alarm per 30 d')
+    >>> rate(1 / 604_800), rate(3 / 86_400)
+    ('1 false alarm per week', '3 false alarms per day')
     """
-    for unit, size in {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}.items():
-        if (count := per_second * size) >= 0.995:
-            return f"{figure(count)} false alarm{'s' * (figure(count) != '1')} per {unit}"
-    return f"1 false alarm per {span(1 / per_second)}" if per_second > 0 else "no false alarm at all"
+    if per_second <= 0:
+        return "no false alarm at all"
+    count, _, unit = rate_text(per_second).partition(" ")
+    return f"{count} false alarm{'s' * (count != '1')} {unit}"
 
 
 def chance(p_value: float) -> str:
@@ -352,7 +352,7 @@ def best(table: Table) -> dict[str, float]:
     for row in table.rows:
         for name, value in row.metrics.items():
             columns.setdefault(name, []).append(value)
-    found = {n: [v for v in column if math.isfinite(v)] for n, column in columns.items()}
+    found = {n: [v for v in column if math.isfinite(v) and n not in table.counts] for n, column in columns.items()}
     return {n: (min if n in table.smaller_is_better else max)(v, default=math.nan) for n, v in found.items()}
 
 
@@ -390,10 +390,11 @@ def _payload(report: Report, order: Sequence[int]) -> dict[str, Any]:
     seen, limit = _with_holes(report.seen), _limit(report.seen)
     scale = 1e6 if seen.clock else 1e9
     times, total = seen.times / scale, _total_blame(report)
+    judged = (("score", seen.score), ("fast", seen.score_fast), ("bar", seen.bar))
     return {
         "clock": seen.clock,
         "times": _block(times, "f64"),
-        "score": _track(times, [("score", seen.score, "f32"), ("fast", seen.score_fast, "f32")], limit),
+        "score": _track(times, [(name, column, "f32") for name, column in judged if column is not None], limit),
         "threshold": report.budget.threshold if math.isfinite(report.budget.threshold) else None,
         "peak": float(np.max(seen.score, initial=0.0, where=np.isfinite(seen.score))),
         "budget": rate(report.budget.kept),
@@ -482,7 +483,7 @@ def _check(report: Report) -> None:
     seen = report.seen
     rows, wide = (len(seen.times),), (len(seen.times), len(seen.channels))
     wanted = dict.fromkeys(("values", "expected", "low", "high", "by_channel"), wide)
-    for name, shape in (wanted | {"score": rows, "score_fast": rows}).items():
+    for name, shape in (wanted | {"score": rows, "score_fast": rows, "bar": rows}).items():
         array = getattr(seen, name)
         if array is not None and array.shape != shape:
             raise DataError(f"{name} has shape {array.shape}", wanted=f"{shape}", do="give one row per time")

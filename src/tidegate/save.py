@@ -24,11 +24,10 @@ import json
 import math
 import os
 import re
-import secrets
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -37,6 +36,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .disk import replacing
 from .errors import ModelFileError
 
 FORMAT = 1
@@ -125,8 +125,10 @@ def write(path: str | os.PathLike[str], kind: Kind, spec: Mapping[str, Any], arr
         _understand(header, 8 + len(header) + sum(part.nbytes for part in parts))
         for name, array in stored.items():
             _check_values(name, array, kind)
-        target = Path(os.path.realpath(path))  # a link stays a link: what it leads to is replaced
-        _replace(target, [len(header).to_bytes(8, "little"), header, *parts])
+        if Path(path).exists():
+            _must_be_regular(Path(path).stat().st_mode)
+        with replacing(path) as file:
+            file.writelines([len(header).to_bytes(8, "little"), header, *parts])
 
 
 def open_file(path: str | os.PathLike[str], kind: Kind | None = None) -> File:
@@ -351,29 +353,3 @@ def _header(kind: Kind, spec: Mapping[str, Any], stored: Mapping[str, Array]) ->
         top[name] = {"dtype": _CODES[array.dtype.name], "shape": list(array.shape), "data_offsets": offsets}
     plain = json.dumps(top, separators=(",", ":")).encode()
     return plain + b" " * (-len(plain) % 8)
-
-
-def _replace(target: Path, parts: Iterable[Any]) -> None:
-    """`target` holds `parts`, or what it held before."""
-    mode = target.stat().st_mode if target.exists() else None
-    if mode is not None:
-        _must_be_regular(mode)
-        if not os.access(target, os.W_OK):  # the rename would not ask
-            raise PermissionError(errno.EACCES, "the file is write-protected")
-    beside = target.with_name(f".tidegate-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(beside, "xb") as file:
-            file.writelines(parts)
-            file.flush()
-            if mode is not None:
-                os.fchmod(file.fileno(), stat.S_IMODE(mode))
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
-    with suppress(OSError):  # the new file is in place: this is only about when its name is safe from a power cut
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

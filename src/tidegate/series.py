@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clocks
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
@@ -88,6 +88,18 @@ class Series(msgspec.Struct, frozen=True, eq=False):
                 f"cannot look up {bound!r}: the series has no clock", do="slice by row number", where=self.name
             )
         return int(np.searchsorted(self.times, instant(bound)))
+
+    def outside(self, stretches: Iterable[tuple[Any, Any]]) -> NDArray[np.bool_]:
+        """(T,) True for the rows in none of the stretches (start, stop), each half-open and given as in a slice."""
+        kept = np.ones(len(self), dtype=bool)
+        for start, stop in stretches:
+            kept[self._row(start, 0) : self._row(stop, len(self))] = False
+        return kept
+
+    def where(self, rows: NDArray[np.bool_]) -> Series:
+        """Only the rows that are True in (T,)."""
+        labels = None if self.labels is None else self.labels[rows]
+        return msgspec.structs.replace(self, values=self.values[rows], times=self.times[rows], labels=labels)
 
     def select(self, channels: Sequence[str]) -> Series:
         """Only these channels, in this order."""

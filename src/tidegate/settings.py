@@ -156,6 +156,17 @@ def rate(text: str) -> float:
         ) from None
 
 
+def rate_text(rate: float) -> str:
+    """Alarms a second in the smallest unit of time that holds at least one.
+
+    >>> rate_text(1 / 604800), rate_text(4.1 / 3600)
+    ('1 per week', '4.1 per hour')
+    """
+    words = ("second", "minute", "hour", "day", "week", "year")
+    unit = next((word for word in words if rate * seconds(word) >= 0.995), "year")
+    return f"{rate * seconds(unit):.3g} per {unit}"
+
+
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
     """`value` if it is allowed; otherwise an error that lists what is.
 

@@ -19,6 +19,9 @@ Causal, constant work a row; a missing reading leaves its averages as they are a
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +34,8 @@ DOUBT = 0.1  # of one imaginary reading at the clip: a channel that never moved 
 QUIET = 0.05  # smallest unit of a word
 LOUDEST = 5.0
 RARE = 0.99
+FOLDS = 4  # parts of the calibration rows, each scored in the sizes of the others
+CHUNK = 1024  # rows at a time: bounds the memory of a long calibration
 
 
 class Normal(msgspec.Struct, frozen=True, eq=False):
@@ -40,7 +45,7 @@ class Normal(msgspec.Struct, frozen=True, eq=False):
     average: Floats
     word: Floats
     score: Floats
-    """(2,) of the score and of the fast score"""
+    """(2, 2) of the score and of the fast score: with all witnesses, and where the first one is not heard"""
 
 
 class Surprise(msgspec.Struct, frozen=True, eq=False):
@@ -56,25 +61,74 @@ def start(residuals: int, channels: int) -> Floats:
     return np.zeros((len(SPANS), residuals, channels))
 
 
-def learn(residuals: Floats, witnesses: tuple[int, ...], starts: NDArray[np.int64], held: NDArray[np.bool_]) -> Normal:
-    """What is normal, from residuals (T, R, C) of normal rows; only the rows `held` (T,) out of training count.
+def learn(
+    residuals: Floats, witnesses: tuple[int, ...], starts: NDArray[np.int64], held: NDArray[np.bool_]
+) -> tuple[Normal, Floats]:
+    """What is normal, from the rows `held` (T,) out of training among residuals (T, R, C), and their scores.
 
-    >>> learn(np.ones((50, 1, 2)), (1,), np.array([0]), np.arange(50) > 9).residual
-    array([[1., 1.]])
+    >>> normal, scores = learn(np.ones((50, 1, 2)), (1,), np.array([0]), np.arange(50) > 9)
+    >>> normal.residual, scores.shape
+    (array([[1., 1.]]), (40,))
 
     `witnesses` says how many of the R residuals each has. At each of `starts` the averages begin anew. NaN = missing.
+
+    A row that helped to set the sizes looks smaller in them than a new one would. So the scores, from which thresholds
+    are made, are taken in turn: each quarter of the rows in the sizes of the other three (cross-conformal prediction,
+    Vovk 2015); quarters of time, so that a row's neighbours do not speak for it.
     """
     size = np.maximum(np.sqrt(_mean(residuals[held] ** 2, 0, empty=0.0)), FLOOR)
-    pieces = np.split(_scaled(residuals, size), starts[1:])
-    averages = np.concatenate([average(piece, start(*size.shape))[0] for piece in pieces])[held]
-    seen = (~np.isnan(averages)).sum(axis=0)
-    doubt = DOUBT * CLIP**2 / np.array(SPANS)[:, None, None]
-    squares = (seen * _mean(averages**2, 0, empty=0.0) + doubt) / (seen + DOUBT)
-    normal = Normal(size, np.sqrt(squares), np.ones((len(SPANS), len(witnesses))), np.ones(2))
-    words = _words(averages, normal, witnesses)[0]
-    normal = Normal(size, normal.average, np.maximum(_rare(words), QUIET), np.ones(2))
-    heard = _heard(words / normal.word)
-    return Normal(size, normal.average, normal.word, np.maximum(_rare(heard), QUIET))
+    fold = np.arange(held.sum()) * FOLDS // max(1, held.sum())
+    squares, seen = np.zeros((2, FOLDS, len(SPANS), *size.shape))
+    for rows, averages in _averages(residuals, size, starts, held):
+        for k in np.unique(fold[rows]):
+            part = averages[fold[rows] == k]
+            squares[k] += np.nansum(part**2, axis=0)
+            seen[k] += (~np.isnan(part)).sum(axis=0)
+    left_out = np.concatenate([1 - np.eye(FOLDS), np.ones((1, FOLDS))])  # without each quarter, and with all
+    sizes = _sizes(np.tensordot(left_out, squares, 1), np.tensordot(left_out, seen, 1))
+    plain = [Normal(size, one, np.ones((len(SPANS), len(witnesses))), np.ones((2, 2))) for one in sizes]
+    words = np.concatenate(
+        [
+            np.stack([_words(averages, normal, witnesses)[0] for normal in plain])
+            for _, averages in _averages(residuals, size, starts, held)
+        ],
+        axis=1,
+    )
+    scores = np.full(len(fold), np.nan)
+    for k in range(FOLDS):
+        mine = fold == k
+        word, unit = _units(words[k][~mine])
+        scores[mine] = _scores(words[k][mine] / word, unit)[:, 0]
+    return Normal(size, sizes[-1], *_units(words[-1])), scores
+
+
+def _averages(
+    residuals: Floats, size: Floats, starts: NDArray[np.int64], held: NDArray[np.bool_]
+) -> Iterator[tuple[slice, Floats]]:
+    """The signed averages of the rows held out, a piece at a time: few rows' worth of them fit in memory at once."""
+    fresh, state, done = set(starts.tolist()), start(*size.shape), 0
+    cuts = sorted({0, len(residuals), *fresh, *range(0, len(residuals), CHUNK)})
+    for first, last in itertools.pairwise(cuts):
+        state = start(*size.shape) if first in fresh else state
+        averages, state = average(_scaled(residuals[first:last], size), state)
+        kept = averages[held[first:last]]
+        if len(kept):
+            yield slice(done, done + len(kept)), kept
+        done += len(kept)
+
+
+def _sizes(squares: Floats, seen: Floats) -> Floats:
+    """The usual size of each average, from sums of squares over so many rows."""
+    doubt = CLIP**2 / np.array(SPANS)[:, None, None]
+    return np.sqrt((squares + DOUBT * doubt) / (seen + DOUBT))
+
+
+def _units(words: Floats) -> tuple[Floats, Floats]:
+    """The 99 % points of each word, and of what is heard of all in these units: by all witnesses, without the first."""
+    word = np.maximum(_rare(words), QUIET)
+    relative = words / word
+    heard = np.stack([_rare(_heard(relative)), _rare(_heard(relative[:, :, 1:]))])
+    return word, np.maximum(heard, QUIET)
 
 
 def average(scaled: Floats, state: Floats) -> tuple[Floats, Floats]:
@@ -95,7 +149,7 @@ def score(residuals: Floats, normal: Normal, witnesses: tuple[int, ...], state: 
     averages, state = average(_scaled(residuals, normal.residual), state)
     words, shares = _words(averages, normal, witnesses)
     words = np.minimum(words / normal.word, LOUDEST)
-    heard = _heard(words) / normal.score
+    heard = _scores(words, normal.score)
     blame = np.einsum("tsw,tswc->tc", np.nan_to_num(words) ** 2, shares)
     return Surprise(heard[:, 0], heard[:, 1], blame), state
 
@@ -118,8 +172,16 @@ def _heard(words: Floats) -> Floats:
     return np.sqrt(np.stack([_mean(capped.reshape(len(words), -1), 1), _mean(capped[:, 0], 1)], axis=1))
 
 
+def _scores(words: Floats, unit: Floats) -> Floats:
+    """(T, 2) the score and the fast one: few voices differ more than many, so each has its own unit."""
+    alone = np.isnan(words[:, :, 0]).all(axis=1)
+    scores: Floats = _heard(words) / unit[alone.astype(int)]
+    return scores
+
+
 def _rare(values: Floats) -> Floats:
     """The 99 % point over rows; 0 where nothing was seen."""
+    values = values if len(values) else np.full((1, *values.shape[1:]), np.nan)
     blank = np.isnan(values).all(axis=0)
     points: Floats = np.where(blank, 0.0, np.nanquantile(np.where(blank, 0.0, values), RARE, axis=0))
     return points

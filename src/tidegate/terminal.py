@@ -1,4 +1,4 @@
-"""What all commands share: options in groups, refusals without traceback, progress, output whole or not at all.
+"""What all commands share: options in groups, refusals without traceback, progress.
 
 Only click is imported here: `tidegate --help` must not wait for anything else.
 """
@@ -10,10 +10,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import click
 
@@ -142,40 +142,6 @@ def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], 
     with bars.Progress(*shown, bars.TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears at `path` when it is complete; after any failure, what was there before still is.
-
-    A pipe or a device cannot be replaced and is written to directly.
-    """
-    if path.exists() and not path.is_file():
-        with path.open("wb") as out:
-            yield out
-        return
-    target = Path(os.path.realpath(path))  # a link stays a link
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with draft.open("xb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(target)
-    except OSError as error:
-        raise SettingError(f"cannot write it: {error.strerror or error}", do=_advice(error), where=str(path)) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
-
-
-def _advice(error: OSError) -> str:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return (
-        "free space there, or give a path on another disk"
-        if full
-        else "choose a folder that exists and that you may write to"
-    )
 
 
 def ready(*paths: Path | None, inputs: tuple[object, ...] = ()) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .. import calibrate, save, train
 from ..calibrate import AlarmState, Calibration, Threshold
-from ..errors import DataError, ModelFileError
+from ..errors import DataError, ModelFileError, SettingError
 from ..reader import as_series
 from ..save import File
 from ..scale import Scale
@@ -101,10 +101,14 @@ class AnomalyDetector:
         on_epoch    called with each epoch's record
         """
         series, alarming = as_series(X, interval=interval), self.alarming
+        if resume and checkpoint is None:
+            raise SettingError(
+                "resume=True without a checkpoint", wanted="the file that training wrote", do="give both"
+            )
         rate(alarming.budget)  # a wrong budget is refused before an hour of training, not after
         from . import learning  # running a model needs none of it
 
-        past = learning.history(series, exclude, self.window or Window(), alarming.gap * series.interval)
+        past = learning.history(series, exclude, self.window or Window(), alarming.gap)
         learned, z = learning.scaled(past)
         heads, training = self._heads(len(series.channels)), self.training or SIZES[self.size][1]
         run = Fit({}, device=train.device(self.device))
@@ -113,8 +117,8 @@ class AnomalyDetector:
         epochs = train.fit(problem, training, run, seed=self.seed, checkpoint=path, resume=resume)
         train.watch(epochs, run, on_epoch)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
-        self.model_ = learning.finish(past, z, learned, heads, run.weights, alarming)
-        self._calibrate(past, rivals.learn(past))
+        self.model_, scores = learning.finish(past, z, learned, heads, run.weights, alarming)
+        self._calibrate(past, scores)
         self.history_, self.device_, self.notes_ = (
             run.history,
             run.device,
@@ -130,17 +134,13 @@ class AnomalyDetector:
         self.split_times_ = [(int(past.times[a]), int(past.times[b - 1])) for a, b in self.split_.values()]
         self.learned_ = _facts(series, past)
 
-    def _calibrate(self, past: History, naive: dict[str, Any]) -> None:
+    def _calibrate(self, past: History, scores: NDArray[np.float64]) -> None:
         from . import learning
 
-        scores, starts, merge = (
-            learning.normal_scores(self.model_, past),
-            past.calibration_starts(),
-            self.alarming.merge,
-        )
+        starts, merge = past.calibration_starts(), self.alarming.merge
         self.calibration_ = calibrate.budgeted(scores, interval=self.interval_, merge=merge, starts=starts)
         self.checks_ = learning.checks(scores, starts, self.interval_, merge)
-        self.rivals_ = rivals.calibrated(naive, past, self.interval_, merge)
+        self.rivals_ = rivals.calibrated(rivals.learn(past), past, self.interval_, merge)
         self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_})
 
     def recalibrate(self, normal: Any, *, interval: str | float | None = None) -> Self:
@@ -153,10 +153,10 @@ class AnomalyDetector:
         series, _ = verbs.match(as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
         from . import learning
 
-        past, model = learning.whole(series, self.alarming.gap * self.interval_), self.model_
+        past, model = learning.whole(series, self.alarming.gap), self.model_
         learned, z = learning.scaled(past)
-        self.model_ = learning.finish(past, z, learned, model.heads, model.weights, model.alarming)
-        self._calibrate(past, rivals.learn(past))
+        self.model_, scores = learning.finish(past, z, learned, model.heads, model.weights, model.alarming)
+        self._calibrate(past, scores)
         self._remember(series, past)
         return self
 
@@ -166,7 +166,7 @@ class AnomalyDetector:
     def threshold_(self) -> Threshold:
         """Where `score` becomes an alarm, for the budget in `false_alarms`; it may be changed after `fit`."""
         self._fitted()
-        return calibrate.guarded(self.calibration_, rate(self.alarming.budget))
+        return calibrate.guarded(self.calibration_, rate(self.alarming.budget), unit=1.0)
 
     def start(self) -> State:
         """The state of a stream before its first reading."""
@@ -177,9 +177,7 @@ class AnomalyDetector:
             "blame": np.zeros(c),
             "peak": np.zeros(1),
         }
-        arrays |= {
-            "times": np.zeros(4, dtype=np.int64)
-        }  # of the last row; of an open alarm's first and last; of the last reading
+        arrays |= {"times": np.zeros(3, dtype=np.int64)}  # of the last row; of an open alarm's first and last
         return State(arrays, self.fingerprint_)
 
     def apply(self, X: Any, state: State | None = None) -> Found:
@@ -217,15 +215,16 @@ class AnomalyDetector:
         verbs.same_model(state.model, self.fingerprint_)
         before, model, limit = state.arrays, self.model_, self.threshold_
         alarm = AlarmState.from_array(before["alarm"])
-        cuts, heard = self._resets(times, values, int(before["times"][3]) if alarm.row else int(times[0]))
-        verdicts, arrays = scoring.run(model, values, cuts, before)
+        missing = scoring.absent(times, self.interval_, int(before["times"][0]) if alarm.row else None)
+        verdicts, cuts, arrays = scoring.run(model, values, missing, before)
         score = verdicts.surprise.score
         p_value = self.calibration_.p_value(score)
-        bar, peak = calibrate.after_shock(score, float(before["peak"][0]))
+        compared, peaks, peak = calibrate.after_shock(score, float(before["peak"][0]))
+        over = compared > limit.value
         is_on, intervals, alarm_after = calibrate.alarms(
-            bar, p_value, limit.value, merge=model.alarming.merge, state=alarm, starts=cuts
+            compared, p_value, limit.value, merge=model.alarming.merge, state=alarm, starts=cuts
         )
-        known = blame(verdicts.surprise.by_channel, bar > limit.value, intervals, alarm.row, before["blame"])
+        known = blame(verdicts.surprise.by_channel, over, intervals, alarm.row, before["blame"])
         opened = [times[i.first_row - alarm.row] if i.first_row >= alarm.row else before["times"][1] for i in intervals]
         ended = [times[i.last_row - alarm.row] if i.last_row >= alarm.row else before["times"][2] for i in intervals]
         listed = [
@@ -237,14 +236,14 @@ class AnomalyDetector:
             "alarm": alarm_after.to_array(),
             "peak": np.array([peak]),
             "blame": known[-1] if is_open else np.zeros(len(self.channels_)),
-            "times": np.array([times[-1], *((opened[-1], ended[-1]) if is_open else (0, 0)), heard], dtype=np.int64),
+            "times": np.array([times[-1], *((opened[-1], ended[-1]) if is_open else (0, 0))], dtype=np.int64),
         }
         notes = notes + [f"memory began anew at {time_text(times[i])}, after a gap" for i in cuts.tolist()]
         judged = verdicts.surprise
         return Found(
             name=name, channels=self.channels_, interval=self.interval_, times=times, values=values,
             score=score, score_fast=judged.fast, p_value=p_value, contributions=judged.by_channel,
-            alarm=bar > limit.value, open=is_on,
+            alarm=over, open=is_on, bar=calibrate.bar(limit.value, peaks),
             expected=verdicts.expected, low=verdicts.low, high=verdicts.high, reason_code=verdicts.reason,
             alarms=listed, threshold=limit, notes=tuple(notes), state=State(arrays, state.model),
         )  # fmt: skip
@@ -269,15 +268,6 @@ class AnomalyDetector:
                 wanted="readings in the order of their times",
                 do="sort them, or begin with a new state",
             )
-
-    def _resets(
-        self, times: NDArray[np.int64], values: NDArray[np.float64], last: int
-    ) -> tuple[NDArray[np.int64], int]:
-        """Rows with readings after too long without: rows that are absent and rows that are empty are the same hole."""
-        observed = ~np.isnan(values).all(axis=1)
-        heard = np.maximum.accumulate(np.concatenate([[last], np.where(observed, times, last)]))
-        long = times - heard[:-1] > self.alarming.gap * self.interval_ * SECOND
-        return np.flatnonzero(observed & long), int(heard[-1])
 
     # ------------------------------------------------------------------ files
 
@@ -445,7 +435,7 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     }
     table |= dict.fromkeys(("scale/center", "scale/spread", "band"), ((c,), "float64"))
     table |= {"normal/residual": ((outputs, c), "float64"), "normal/average": ((spans, outputs, c), "float64")}
-    table |= {"normal/word": ((spans, len(spec.heads.witnesses)), "float64"), "normal/score": ((2,), "float64")}
+    table |= {"normal/word": ((spans, len(spec.heads.witnesses)), "float64"), "normal/score": ((2, 2), "float64")}
     table |= {name: (shape, "float64") for name, shape in spec.shapes.items() if name.startswith("rivals/")}
     lengths = spec.calibration.get("lengths", {})
     return table | {f"calibration/{name}": ((int(lengths.get(name, 0)),), "float64") for name in calibrate.ARRAYS}
@@ -453,7 +443,8 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def _facts(series: Series, past: History) -> dict[str, str]:
     """What was learned from, in words, for the report and `tidegate info`."""
-    size = f"{len(past.values):,} of {len(series):,} rows x {len(series.channels)} channels"
+    count = len(series.channels)
+    size = f"{len(past.values):,} of {len(series):,} rows x {count} channel{'s' * (count != 1)}"
     return {
         "data": series.name,
         "rows": f"{size}, every {span_text(series.interval)}",

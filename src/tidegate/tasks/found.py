@@ -59,6 +59,8 @@ class Found:
     score: Floats
     score_fast: Floats
     p_value: Floats
+    bar: Floats
+    """(T,) what a score must exceed: the threshold, raised after a strong event and coming down again"""
     alarm: NDArray[np.bool_]
     """(T,) True where a row is over the bar; `alarms` joins rows that lie close together"""
     open: NDArray[np.bool_]
@@ -112,13 +114,13 @@ class Found:
         )
 
     def to_frame(self) -> polars.DataFrame:
-        """A polars frame: time, score, score_fast, p_value, alarm, reason, and each channel's share of the blame."""
+        """A polars frame: time, score, score_fast, p_value, bar, alarm, open, reason, each channel's share of blame."""
         import polars
 
         shares = self.by_channel
         columns: dict[str, Any] = {
             "time": polars.Series(self.times).cast(polars.Datetime("ns", "UTC")),
-            **{name: getattr(self, name) for name in ("score", "score_fast", "p_value", "alarm", "open")},
+            **{name: getattr(self, name) for name in ("score", "score_fast", "p_value", "bar", "alarm", "open")},
             "reason": polars.Series(self.reason.tolist()),
             **{f"blame {name}": shares[:, i] for i, name in enumerate(self.channels)},
         }

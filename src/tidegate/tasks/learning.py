@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import calibrate, network, scale, surprise, train
 from ..errors import DataError
 from ..scale import Scale
-from ..series import GAP, Series
+from ..series import GAP, SECOND, Series
 from ..settings import Alarming, Training, Window
 from ..train import Problem
 from ..windows import starts_inside
@@ -31,6 +31,7 @@ HIDDEN_CELLS, HIDDEN_CHANNELS = (
 )  # readings and whole channels hidden while training, so that gaps are no surprise
 FEW = 20  # scores on which a budget can be checked
 ENOUGH = 8  # windows that a validation stretch needs to be worth listening to
+LEAD = 1024  # rows read before the calibration stretch
 SHORTEST = 40  # rows a training window needs: the first are unscored, and forecasts reach 16 ahead
 
 
@@ -40,8 +41,10 @@ class History:
 
     values: Floats
     times: NDArray[np.int64]
+    missing: NDArray[np.int64]
+    """(T,) how many rows never came before each; after something left out, so many that memory begins anew"""
     starts: NDArray[np.int64]
-    """after a gap that ends what is remembered, or something left out"""
+    """the rows at which memory begins anew"""
     joints: NDArray[np.int64]
     """after any hole: no window bridges one"""
     length: int
@@ -66,38 +69,34 @@ class History:
         return np.union1d([0], self.starts[(self.starts > first) & (self.starts < last)] - first).astype(np.int64)
 
 
-def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, gap: float) -> History:
+def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, gap: int) -> History:
     """Leave out known-bad stretches and cut the rest into train, valid and calibrate, in this order of time.
 
     A short history gets a shorter window. Raises DataError when there are too few rows for one window in each stretch.
     """
-    rows = np.flatnonzero(~_excluded(series, exclude))
-    starts, joints = (_begun(series, rows, limit) for limit in (gap, GAP * series.interval))
+    rows = np.flatnonzero(series.outside(exclude))
+    values, times = series.values[rows], series.times[rows]
+    missing = scoring.absent(times, series.interval)
+    left_out = np.flatnonzero(np.diff(rows) > 1) + 1
+    missing[left_out] = np.maximum(missing[left_out], gap + 1)
+    late = np.flatnonzero(np.diff(times) > GAP * series.interval * SECOND) + 1
+    joints = np.union1d([0], np.union1d(late, left_out)).astype(np.int64)
     length = min(window.length, max(SHORTEST, len(rows) // 5))
     parts = _parts(len(rows), length, window, series.name)
-    return History(series.values[rows], series.times[rows], starts, joints, length, *parts)
+    return History(values, times, missing, _starts(values, missing, gap), joints, length, *parts)
 
 
-def _begun(series: Series, rows: NDArray[np.int64], limit: float) -> NDArray[np.int64]:
-    """The places in `rows` that begin a stretch: after a hole longer than `limit` seconds, or after rows left out."""
-    found = np.union1d(series.starts(limit), rows[np.flatnonzero(np.diff(rows) > 1) + 1])
-    found = np.unique(np.searchsorted(rows, found))
-    return found[found < len(rows)]
+def _starts(values: Floats, missing: NDArray[np.int64], gap: int) -> NDArray[np.int64]:
+    pause, _ = scoring.pauses(values, missing, 0)
+    return np.union1d([0], np.flatnonzero((pause > gap) & ~np.isnan(values).all(axis=1))).astype(np.int64)
 
 
-def whole(series: Series, gap: float) -> History:
+def whole(series: Series, gap: int) -> History:
     """Later history of which every row is to calibrate."""
-    n = len(series)
-    return History(
-        series.values, series.times, series.starts(gap), np.zeros(1, dtype=np.int64), 0, (0, 0), (0, 0), (0, n)
-    )
-
-
-def _excluded(series: Series, exclude: Iterable[tuple[Any, Any]]) -> NDArray[np.bool_]:
-    out = np.zeros(len(series), dtype=bool)
-    for first, last in exclude:
-        out[series._row(first, 0) : series._row(last, len(series))] = True
-    return out
+    n, missing = len(series), scoring.absent(series.times, series.interval)
+    starts = _starts(series.values, missing, gap)
+    none = np.zeros(1, dtype=np.int64)
+    return History(series.values, series.times, missing, starts, none, 0, (0, 0), (0, 0), (0, n))
 
 
 def _parts(rows: int, length: int, window: Window, name: str) -> list[tuple[int, int]]:
@@ -188,26 +187,27 @@ class _Loss:
 
 def finish(
     past: History, z: Floats, learned: Scale, heads: Heads, weights: network.Params, alarming: Alarming
-) -> Model:
-    """The running model: what residuals are normal, from rows that training never saw."""
-    found, expected = _residuals(past, z, heads, weights)
-    held = np.zeros(len(z), dtype=bool)
-    held[past.calibrate[0] : past.calibrate[1]] = True
-    misses = np.abs(np.where(np.isnan(z), np.nan, z) - expected)[held]
+) -> tuple[Model, Floats]:
+    """The running model, and the scores of the calibration stretch: from rows that training never saw.
+
+    What is read begins LEAD rows earlier, by which time a beginning is forgotten.
+    """
+    first, last = past.calibrate
+    lead = max(0, first - LEAD)
+
+    def read(rows: Floats, state: scoring.Arrays) -> tuple[tuple[Floats, Floats], scoring.Arrays]:
+        found, expected, state = scoring.residuals(heads, weights, rows, state)
+        return (found, expected), state
+
+    fresh = scoring.start(heads)
+    parts, at, anew, _ = scoring.walk(read, z[lead:last], past.missing[lead:last], heads, alarming.gap, fresh)
+    found, expected = (np.concatenate([part[i] for part in parts])[at] for i in (0, 1))
+    held = np.arange(lead, last) >= first
+    normal, scores = surprise.learn(found, heads.witnesses, np.union1d([0], anew), held)
+    misses = np.abs(z[first:last] - expected[held])
     blank = np.isnan(misses).all(axis=0)
     band = np.where(blank, 0.0, np.nanquantile(np.where(blank, 0.0, misses), 0.99, axis=0))
-    return Model(heads, weights, learned, surprise.learn(found, heads.witnesses, past.starts, held), band, alarming)
-
-
-def _residuals(past: History, z: Floats, heads: Heads, weights: network.Params) -> tuple[Floats, Floats]:
-    parts = [scoring.residuals(heads, weights, piece, scoring.start(heads)) for piece in np.split(z, past.starts[1:])]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
-def normal_scores(model: Model, past: History) -> Floats:
-    """The scores of the calibration stretch, read in one pass from the history's beginning."""
-    verdicts, _ = scoring.run(model, past.values, past.starts, scoring.start(model.heads))
-    return verdicts.surprise.score[slice(*past.calibrate)]
+    return Model(heads, weights, learned, normal, band, alarming), scores
 
 
 def checks(
@@ -222,12 +222,12 @@ def checks(
         return []
     inside = starts[starts < half], np.union1d([0], starts[starts > half] - half)
     early = calibrate.budgeted(scores[:half], interval=interval, merge=merge, starts=inside[0])
-    bar = calibrate.after_shock(scores, 0.0)[0]
+    compared = calibrate.after_shock(scores, 0.0)[0]
     lasted = float((~np.isnan(scores[half:])).sum()) * interval
     for expected in (1.0, 3.0, 10.0, 30.0):
         limit = early.threshold(expected / lasted)
         p = early.p_value(scores[half:])
-        _, alarms, _ = calibrate.alarms(bar[half:], p, limit.value, merge=merge, starts=inside[1])
+        _, alarms, _ = calibrate.alarms(compared[half:], p, limit.value, merge=merge, starts=inside[1])
         low, high = poisson_interval(limit.kept * lasted)
         found.append((limit.kept, len(alarms) / lasted, low / lasted, high / lasted))
     return sorted(set(found))

@@ -16,7 +16,7 @@ from .. import save
 from ..cells import GATES
 from ..errors import DataError, ModelFileError, NotFittedError, SettingError
 from ..reader import as_series
-from ..series import Series, span_text
+from ..series import LARGEST, Series, span_text
 
 Arrays = dict[str, NDArray[Any]]
 Spec = TypeVar("Spec")
@@ -143,12 +143,18 @@ def row(reading: Mapping[str, float] | Iterable[float], channels: tuple[str, ...
                 do="give None for a sensor that said nothing",
             )
         reading = [reading[name] for name in channels]
-    values = np.array([[np.nan if v is None else v for v in reading]], dtype=np.float64)
+    said = [np.nan if v is None else v for v in reading]
+    try:
+        values = np.array([said], dtype=np.float64)
+    except (TypeError, ValueError):
+        text = next(repr(v) for v in said if not isinstance(v, int | float | np.number))
+        raise DataError(f"{text} in a reading", wanted="numbers, or None for missing") from None
     if values.shape[1] != len(channels):
         raise DataError(f"a reading of {values.shape[1]} values", wanted=f"{len(channels)}: {', '.join(channels[:20])}")
-    if np.isinf(values).any():
+    if (large := np.abs(values[0]) > LARGEST).any():
+        at = int(np.argmax(large))
         raise DataError(
-            f"inf in channel {channels[int(np.argmax(np.isinf(values)))]}", wanted="numbers, or NaN for missing"
+            f"{values[0, at]} in channel {channels[at]}", wanted=f"numbers up to {LARGEST:g}, NaN = missing"
         )
     return values
 

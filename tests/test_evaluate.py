@@ -1,0 +1,76 @@
+"""One table, baselines beside: what is in it, from which rows, and what it refuses."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+import tidegate as tg
+from tidegate import evaluate
+from tidegate.series import SECOND, Series, check
+
+
+@pytest.fixture(scope="module")
+def broken(steady: Series) -> Series:
+    return tg.synth.plant(steady[1200:], "level", 80, 40, size=8.0, channels=("level",))
+
+
+def test_the_baselines_stand_beside_and_an_isolation_forest_where_the_history_is_given(
+    learned: tg.AnomalyDetector, steady: Series, broken: Series
+) -> None:
+    plain, _ = evaluate.detector(learned, broken)
+    assert [row.name for row in plain.rows] == ["network", "last_value", "level", "pca"]
+    pytest.importorskip("sklearn")
+    full, _ = evaluate.detector(learned, broken, history=steady[:1200])
+    assert [row.name for row in full.rows] == ["network", "last_value", "level", "pca", "isolation_forest"]
+    assert full.rows[:4] == plain.rows
+    assert full.rows[4].metrics["AUROC"] > 0.6
+
+
+def test_a_clean_split_has_no_notes_and_one_with_the_history_in_it_does(
+    learned: tg.AnomalyDetector, steady: Series, broken: Series
+) -> None:
+    assert evaluate.detector(learned, broken, history=steady[:1200])[0].notes == []
+    assert evaluate.detector(learned, steady[1000:], history=steady[:1200])[0].notes
+
+
+def test_another_history_than_its_own_is_refused(learned: tg.AnomalyDetector, steady: Series, broken: Series) -> None:
+    pytest.importorskip("sklearn")
+    with pytest.raises(tg.DataError, match="lies in the stretch that calibrated"):
+        evaluate.detector(learned, broken, history=steady[:300])
+
+
+def test_faults_are_planted_in_the_rows_that_calibrated_and_in_none_that_were_left_out(
+    learned: tg.AnomalyDetector, steady: Series
+) -> None:
+    table = evaluate.planted(learned, steady[:1200])
+    assert "planted in the 300 rows that calibrated" in table.what
+    assert table.events == []
+    assert table.rows[0].metrics["AUROC"] > 0.7
+    without = steady[:1200].where(steady[:1200].outside([(920, 930)]))
+    assert "planted in the 290 rows" in evaluate.planted(learned, without).what
+
+
+def test_labels_that_flicker_on_irregular_times_are_events_that_do_not_overlap(
+    learned: tg.AnomalyDetector, steady: Series
+) -> None:
+    later = steady[1200:]
+    early = later.times - np.where(np.arange(len(later)) % 2, SECOND // 3, 0)
+    jittered = msgspec.structs.replace(check(later.values, early, later.channels), interval=1.0)
+    table, _ = evaluate.detector(learned, jittered, labels=(np.arange(len(later)) % 4 == 0).astype(int))
+    assert "50 known events" in table.what
+
+
+def test_labels_that_are_text_are_refused(learned: tg.AnomalyDetector, broken: Series) -> None:
+    with pytest.raises(tg.DataError, match="labels that are text: 'bad', 'fine'"):
+        evaluate.detector(learned, broken, labels=np.array(["fine"] * 199 + ["bad"]))
+
+
+def test_without_labels_the_table_counts_alarms_and_ranks_nobody(learned: tg.AnomalyDetector, steady: Series) -> None:
+    from tidegate import report
+
+    table, found = evaluate.detector(learned, steady[1200:])
+    assert set(table.rows[0].metrics) == {"alarms", "alarms/day"}
+    page = evaluate.report(learned, found, table)
+    assert all(np.isnan(figure) for figure in report.best(page.table).values())
