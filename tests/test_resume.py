@@ -37,7 +37,7 @@ PATIENCE = 120.0  # seconds until a life that does not end is a failure
 
 
 def detector(name: str, seed: int = 0) -> tg.AnomalyDetector:
-    return tg.AnomalyDetector(network=RUNS[name], training=TRAINING, window=tg.Window(length=32), seed=seed)
+    return tg.AnomalyDetector(network=RUNS[name], training=TRAINING, window=tg.Window(length=32, valid=0.45), seed=seed)
 
 
 def live(folder: Path, name: str, said: Connection, dies: tuple[str, int] | None) -> None:
@@ -126,6 +126,7 @@ def undisturbed(lives: Lives, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def result(folder: Path) -> tuple[str, list[Any]]:
     """What a finished run left: the fingerprint of everything learned, and its records without their durations."""
     model = tg.load(folder / "model")
+    assert all(e.valid_loss is not None for e in model.history_), "which epoch was best must cross the kill too"
     return model.start().model, [(e.epoch, e.train_loss, e.valid_loss, e.learning_rate, e.best) for e in model.history_]
 
 

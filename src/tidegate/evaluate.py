@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, baselines, calibrate, leaks, metrics, synth
+from . import __version__, baselines, calibrate, leaks, metrics, report as pages, synth
 from .calibrate import Threshold
 from .errors import DataError
+from .report import Report, Row
 from .series import SECOND, Series, instant, time_text
 from .settings import rate
 from .tasks import rivals, verbs
 from .tasks.anomaly import AnomalyDetector
-from .tasks.found import Found
+from .tasks.found import Alarm, Found
 from .tasks.rivals import Rival
-
-if TYPE_CHECKING:
-    from .report import Report
 
 Floats = NDArray[np.float64]
 OURS = "network"
@@ -33,14 +31,6 @@ FAULTS: tuple[tuple[Any, float, int], ...] = (
 )
 SMALLER = frozenset({"false alarm %", "missed %", "delay s", "false alarms"})
 COUNTS = frozenset({"alarms", "alarms/day"})
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One method's figures by name; NaN where a figure does not exist."""
-
-    name: str
-    metrics: dict[str, float]
-    baseline: bool
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -110,7 +100,10 @@ def _table(
 ) -> Evaluation:
     """What a detector found, and each rule on the same rows; `late`: nanoseconds in which an alarm is not false."""
     judged = {OURS: Judged(found.score, found.alarm, _spans(found.alarms))} | _rivals(det, series, rules)
-    rows = [Row(name, _figures(truth, series, it, window, late), name != OURS) for name, it in judged.items()]
+    rows = [
+        Row(name=name, metrics=_figures(truth, series, it, window, late), baseline=name != OURS)
+        for name, it in judged.items()
+    ]
     if truth is None:
         what = f"no labels; at most {det.threshold_.kept * 86400:.3g} false alarms a day expected"
         said = f"{len(found.alarms)} alarm(s); without known events all that can be said is how often each rule alarms"
@@ -154,7 +147,8 @@ def planted(det: AnomalyDetector, history: Series, seed: int = 0) -> Evaluation:
 def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
     """The verdict: whether the network is ahead of the best baseline, by a figure that no threshold decides.
 
-    >>> judge([Row("network", {"AUROC": 0.9}, False), Row("level", {"AUROC": 0.95}, True)])
+    >>> ours, level = Row(name="network", metrics={"AUROC": 0.9}), Row(name="level", metrics={"AUROC": 0.95})
+    >>> judge([ours, level])
     ('level does better than the network here (AUROC 0.950 against 0.900): use it, or give more history', True)
     """
     ours = rows[0].metrics[by]
@@ -277,8 +271,6 @@ def _figures(
 
 def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = None, *, title: str = "") -> Report:
     """Everything that the HTML report says about one `apply`, as plain values."""
-    from . import report as pages
-
     model = [
         ("task", "anomaly detection"),
         ("method", f"{det.method}, {det.form}"),
@@ -292,12 +284,11 @@ def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = N
     ]
     model += [("tidegate", __version__)]
     shares = found.by_channel
-    listed = [_blamed(pages, alarm, found, shares) for alarm in found.alarms]
+    listed = [_blamed(alarm, found, shares) for alarm in found.alarms]
     table = pages.Table()
     if evaluation is not None:
-        rows = [pages.Row(name=r.name, metrics=r.metrics, baseline=r.baseline) for r in evaluation.rows]
         table = pages.Table(
-            rows=rows,
+            rows=evaluation.rows,
             verdict=evaluation.verdict,
             baseline_wins=evaluation.baseline_wins,
             smaller_is_better=SMALLER,
@@ -318,13 +309,13 @@ def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = N
         budget=pages.Budget(threshold=limit.value, asked=limit.asked, kept=limit.kept, note=limit.note, checks=checks),
         alarms=listed,
         events=evaluation.events if evaluation else (),
-        learned=pages.Learned(facts=model, split=_parts(pages, det), history=losses),
+        learned=pages.Learned(facts=model, split=_parts(det), history=losses),
         table=table,
         notes=[*det.notes_, *found.notes, *(evaluation.notes if evaluation else ())],
     )  # fmt: skip
 
 
-def _blamed(pages: Any, alarm: Any, found: Found, shares: Floats) -> Any:
+def _blamed(alarm: Alarm, found: Found, shares: Floats) -> pages.Alarm:
     inside = (found.times >= alarm.start) & (found.times <= alarm.end)
     mean = np.nan_to_num(np.nansum(shares[inside], axis=0))
     share = (mean / mean.sum()).tolist() if mean.sum() > 0 else ()
@@ -334,7 +325,7 @@ def _blamed(pages: Any, alarm: Any, found: Found, shares: Floats) -> Any:
 USES = {"train": "what the network learned", "valid": "when training stopped", "calibrate": "what scores mean"}
 
 
-def _parts(pages: Any, det: AnomalyDetector) -> list[Any]:
+def _parts(det: AnomalyDetector) -> list[pages.Part]:
     return [
         pages.Part(name=name, rows=rows, start=span[0], end=span[1], use=USES[name])
         for (name, rows), span in zip(det.split_.items(), det.split_times_, strict=True)
