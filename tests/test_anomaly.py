@@ -410,7 +410,7 @@ def test_empty_rows_are_the_hole_that_absent_rows_are(learned: tg.AnomalyDetecto
     values = now.values.copy()
     values[60 : 60 + rows] = np.nan
     empty, absent = learned.apply(altered(now, values)), learned.apply(rows_of(now, np.r_[:60, 60 + rows : 200]))
-    for name in ("score", "score_fast", "expected", "contributions"):
+    for name in ("score", "score_fast", "expected", "contributions", "bar", "alarm", "p_value"):
         np.testing.assert_array_equal(getattr(empty, name)[60 + rows : 200], getattr(absent, name)[60:])
     assert any("memory began anew" in note for note in empty.notes) == (rows > 90)
     assert (empty.reason[60 + rows] == "warming up") == (rows > 90)
@@ -484,6 +484,25 @@ def test_a_renamed_or_missing_column_is_refused_by_name(
 def test_data_at_another_pace_is_refused(detector: tg.AnomalyDetector, later: Series) -> None:
     with pytest.raises(tg.DataError, match="a row every 1 s"):
         detector.apply(altered(later, times=later.times[0] + np.arange(len(later)) * SECOND))
+
+
+def test_a_model_of_rows_without_times_refuses_data_at_another_pace(normal: Series, later: Series) -> None:
+    plain = quick(epochs=1).fit(normal.values)
+    with pytest.raises(tg.DataError, match="a row every 1 min"):
+        plain.apply(check(later.values, later.times))
+
+
+def test_a_short_piece_with_a_hole_in_it_is_no_other_pace(detector: tg.AnomalyDetector, later: Series) -> None:
+    whole = detector.apply(rows_of(later, np.r_[:41, 80:120]))
+    state = detector.apply(later[:40]).state
+    piece = detector.apply(rows_of(later, [40, 80, 81]), state)
+    assert bits(piece.score) == bits(whole.score[40:43])
+
+
+def test_rows_without_times_go_on_where_the_stream_stands(detector: tg.AnomalyDetector, later: Series) -> None:
+    state = detector.apply(later[:40]).state
+    found = detector.apply(later.values[40:50], state)
+    assert found.times.tolist() == later.times[40:50].tolist()
 
 
 def test_one_row_is_warming_up(detector: tg.AnomalyDetector, later: Series) -> None:
@@ -577,6 +596,15 @@ def test_recalibration_takes_a_new_level_for_normal(
     after = detector.recalibrate(moved).apply(moved)
     assert after.alarm.mean() < 0.5 * before.alarm.mean()
     assert all(np.array_equal(detector.model_.weights[name], w) for name, w in learned.model_.weights.items())
+
+
+def test_a_recalibration_that_is_refused_changes_nothing(detector: tg.AnomalyDetector, later: Series) -> None:
+    before = table(detector.apply(later))
+    silent = np.where(np.arange(len(later))[:, None] < 5, later.values, np.nan)
+    for rows in (later[:12], altered(later, silent)):
+        with pytest.raises(tg.DataError):
+            detector.recalibrate(rows)
+        assert differing(table(detector.apply(later)), before) == []
 
 
 def test_after_recalibration_a_fault_at_the_new_level_is_found_and_the_old_level_is_not_normal(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import tidegate as tg
 from tidegate import surprise
 from tidegate.surprise import Normal, Surprise
 
@@ -169,3 +170,28 @@ def test_where_the_first_witness_is_not_heard_one_normal_row_in_a_hundred_still_
     found = judge(rows, normal)
     assert 0.002 < (found.score[200:] > 1).mean() < 0.03
     assert 0.002 < (found.fast[200:] > 1).mean() < 0.03
+
+
+def test_rows_that_are_mostly_missing_are_shared_out_by_what_was_observed() -> None:
+    rows = residuals()
+    rows[1000:1750] = np.nan  # of a thousand held rows only the last quarter says anything
+    _, scores = surprise.learn(rows, WITNESSES, STARTS, np.arange(ROWS) >= 1000)
+    assert np.isfinite(scores).sum() == 250
+    assert np.nanmax(scores) < 3
+
+
+def test_a_witness_that_was_never_heard_is_not_listened_to_later() -> None:
+    rows, held = residuals(), np.arange(ROWS) >= 1000
+    rows[1000:, 0] = np.nan
+    normal, scores = surprise.learn(rows, WITNESSES, STARTS, held)
+    later = judge(residuals(2000, seed=1), normal)
+    assert np.nanquantile(later.score[200:], 0.9) < 1.5 * np.nanquantile(scores, 0.9)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+def test_a_handful_of_rows_gives_sizes_and_none_are_refused(rows: int) -> None:
+    normal, scores = surprise.learn(residuals(), WITNESSES, STARTS, np.arange(ROWS) >= ROWS - rows)
+    assert len(scores) == rows
+    assert (normal.average > 0).all()
+    with pytest.raises(tg.DataError, match="no row in which normal can be measured"):
+        surprise.learn(residuals(), WITNESSES, STARTS, np.zeros(ROWS, dtype=bool))

@@ -44,7 +44,7 @@ def test_the_wheel_holds_the_page_and_the_recording(installed: Path) -> None:
     package = installed / "tidegate"
     assert (package / "report.html.j2").exists()
     assert (package / "py.typed").exists()
-    assert (package / "recording" / "README.md").exists()
+    assert {path.name for path in (package / "recording").iterdir()} == {"README.md", "faults.csv", "host.csv.gz"}
 
 
 @pytest.mark.parametrize("words", [("--help",), ("--version",), ("info",)])

@@ -44,6 +44,7 @@ PRIOR = (0.1, 0.3)  # of the shape, mean and spread: matters when the tail has f
 JUDGED = 10  # alarms in the shortest run that can judge a budget
 BUNCHED = 3.0  # variance over mean of alarm counts that chance gives in 1 of 200 calibrations
 MEMORY = 1000  # rows over which a strong event is forgotten
+FORGOTTEN = 20 * MEMORY  # rows after which nothing is left of it
 DRIFTING = 10.0
 DRIFT = 2.62  # standard errors (one-sided 1 %, 14 degrees of freedom) by which a later half counts as higher
 
@@ -334,7 +335,7 @@ def guarded(calibration: Calibration, rate: float, unit: float | None = None) ->
     return Threshold(margin, limit.asked, limit.kept, "; ".join(filter(None, [limit.note, note])))
 
 
-def after_shock(scores: Floats, peak: float) -> tuple[Floats, Floats, float]:
+def after_shock(scores: Floats, peak: float, missing: Rows | None = None) -> tuple[Floats, Floats, float]:
     """What is compared with the threshold, 2 s - P (T,); the peaks before each row (T,), and the one to go on from.
 
     >>> compared, before, _ = after_shock(np.array([1.0, 9.0, 5.0]), 0.0)
@@ -343,11 +344,16 @@ def after_shock(scores: Floats, peak: float) -> tuple[Floats, Floats, float]:
 
     P is the strongest recent score. At the onset of an event s = P, so it is the score. After a strong event a process
     often does not come back to where it was: the bar then stands halfway between the threshold and the event's own
-    strength and comes down over MEMORY rows. It can cut one alarm into two, so budgets are calibrated on it.
+    strength and comes down over MEMORY rows, those that never came before a row (`missing`) included. It can cut one
+    alarm into two, so budgets are calibrated on it.
     """
     fade, compared, before = 1 - 2 / (MEMORY + 1), np.empty(len(scores)), np.empty(len(scores))
-    for row, score in enumerate(scores.tolist()):
-        before[row] = peak = peak * fade
+    absent = np.zeros(len(scores), dtype=np.int64) if missing is None else np.asarray(missing)
+    for row, (score, rows) in enumerate(zip(scores.tolist(), absent.tolist(), strict=True)):
+        peak = peak if rows < FORGOTTEN else 0.0
+        for _ in range(1 + rows if peak else 0):  # one by one, so that absent and empty rows give the same bits
+            peak *= fade
+        before[row] = peak
         peak = max(peak, score) if score == score else peak
         compared[row] = 2 * score - peak
     return compared, before, peak
@@ -362,11 +368,13 @@ def bar(threshold: float, before: Floats) -> Floats:
     return (threshold + np.maximum(threshold, before)) / 2
 
 
-def budgeted(scores: Floats, *, interval: float, merge: int, starts: Rows = (0,)) -> Calibration:
+def budgeted(
+    scores: Floats, *, interval: float, merge: int, starts: Rows = (0,), missing: Rows | None = None
+) -> Calibration:
     """A `Calibration` with p-values from the scores, and thresholds from what is compared with them."""
     plain = learn(scores, interval=interval, merge=merge, starts=starts)
     scored = np.flatnonzero(~np.isnan(scores))
-    compared = after_shock(scores, 0.0)[0]
+    compared = after_shock(scores, 0.0, missing)[0]
     compared[scored[: len(scored) - plain.n]] = np.nan  # rows that `learn` put aside, because scores rise after them
     told = learn(compared, interval=interval, merge=merge, starts=starts)
     return msgspec.structs.replace(plain, levels=told.levels, log_rates=told.log_rates)

@@ -135,7 +135,7 @@ def anomaly(source: Source, learner: Learner, written: Written, exclude: list[tu
     detector = _learn(series, learner, written, bad)
     detector.save(written.out)
     kept = series.outside(bad)
-    evaluation = _held_out(detector, series.where(kept))
+    evaluation = _held_out(detector, series)
     outputs.say_learned(detector, evaluation, written.out)
     found = detector.apply(series) if written.report or len(series) <= LOOKED_AT else None
     outputs.say_history(found, kept, series.clock) if found else None
@@ -273,7 +273,7 @@ def evaluate(
 
     if source.labels and events:
         raise click.UsageError("--labels and --events both say what is abnormal: give one of them")
-    ready(report, inputs=(model, source.data, events))
+    ready(report, inputs=(model, source.data, events, history))
     needs("plotly", "report") if report else None
     detector = _load(model)
     series = source.series(detector)

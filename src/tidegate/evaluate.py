@@ -16,7 +16,7 @@ from .errors import DataError
 from .report import Report, Row
 from .series import SECOND, Series, instant, time_text
 from .settings import rate
-from .tasks import rivals, verbs
+from .tasks import rivals, scoring, verbs
 from .tasks.anomaly import AnomalyDetector
 from .tasks.found import Alarm, Found
 from .tasks.rivals import Rival
@@ -78,7 +78,7 @@ def detector(
     series = verbs.matched(det, data)
     found = det.apply(series)
     truth, notes = _truth(series, labels, events), [] if history is None else split_notes(det, history, series)
-    rules = det.rivals_ if history is None else det.rivals_ | _forest(det, verbs.matched(det, history))
+    rules = det.rivals_ if history is None else det.rivals_ | _forest(det, history)
     table = _table(det, series, found, truth, rules, window=window, late=round(grace * SECOND))
     return msgspec.structs.replace(table, notes=notes), found
 
@@ -99,6 +99,7 @@ def _table(
     late: int = 0,
 ) -> Evaluation:
     """What a detector found, and each rule on the same rows; `late`: nanoseconds in which an alarm is not false."""
+    series = msgspec.structs.replace(series, times=found.times)  # rows without a clock are numbered as `apply` does
     judged = {OURS: Judged(found.score, found.alarm, _spans(found.alarms))} | _rivals(det, series, rules)
     rows = [
         Row(name=name, metrics=_figures(truth, series, it, window, late), baseline=name != OURS)
@@ -106,7 +107,7 @@ def _table(
     ]
     if truth is None:
         what = f"no labels; at most {det.threshold_.kept * 86400:.3g} false alarms a day expected"
-        said = f"{len(found.alarms)} alarm(s); without known events all that can be said is how often each rule alarms"
+        said = f"{found.count}; without known events all that can be said is how often each rule alarms"
         return Evaluation(rows, what, said, False)
     spans = [(int(series.times[a]), int(series.times[b - 1])) for a, b in metrics.events(truth)]
     what = f"{len(spans)} known event{'s' * (len(spans) != 1)} in {len(series):,} rows"
@@ -115,7 +116,7 @@ def _table(
 
 def split_notes(det: AnomalyDetector, history: Any, later: Series) -> list[str]:
     """What makes a test on `later` look better than the future will be, a sentence each; empty for a clean split."""
-    past = verbs.matched(det, history)
+    past, _ = _own(det, history)
     return [leak.sentence for leak in leaks.check(past, later, scale=det.model_.scale)]
 
 
@@ -125,7 +126,7 @@ def planted(det: AnomalyDetector, history: Series, seed: int = 0) -> Evaluation:
     Every channel in turn gets a spike, a level shift, a drift or readings of another time, one fault after another
     through the rows. `history` is what the detector learned from, without what was left out.
     """
-    _, held = _stretches(det, history)
+    history, held = _own(det, history)
     normal = history.where(held)
     broken, rng = msgspec.structs.replace(normal, labels=None), np.random.default_rng(seed)
     room = max(240, len(normal) // 24)
@@ -199,39 +200,54 @@ class Judged(msgspec.Struct, frozen=True, eq=False):
     spans: NDArray[np.int64]
 
 
-def _stretches(det: AnomalyDetector, history: Series) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which rows of its history a detector knew before calibration (all, where all calibrate); which calibrated it."""
-    first, last = det.split_times_[-1]
-    held = (history.times >= first) & (history.times <= last)
-    known = history.times < first
+def _own(det: AnomalyDetector, history: Any) -> tuple[Series, NDArray[np.bool_]]:
+    """The part of a history that the detector learned from, and which of its rows calibrated."""
+    past = verbs.matched(det, history)
+    begun, (first, last) = det.split_times_[0][0], det.split_times_[-1]
+    inside = (past.times >= begun) & (past.times <= last)
+    for start, stop in det.left_out_:
+        inside &= (past.times < start) | (past.times > stop)
+    past = past.where(inside)
+    held = past.times >= first
     if not held.any():
         raise DataError(
-            f"no row of {history.name} lies in the stretch that calibrated the detector",
+            f"no row of {past.name} lies in the stretch that calibrated the detector",
             wanted=f"the history that it learned from, with rows from {time_text(first)} on",
-            where=history.name,
+            where=past.name,
         )
-    return (known if known.any() else held), held
+    return past, held
 
 
-def _forest(det: AnomalyDetector, history: Series) -> dict[str, Rival]:
+def _forest(det: AnomalyDetector, history: Any) -> dict[str, Rival]:
     """The rule that no model file can hold, learned anew from the detector's own history."""
     name = "isolation_forest"
     if name not in baselines.present()[0]:
         return {}
-    known, held = _stretches(det, history)
-    forest = baselines.learn_isolation_forest(history.values[known])
-    scores = rivals.score(name, forest, history.values[held], np.zeros(1, dtype=np.int64))
-    budget = calibrate.budgeted(scores, interval=det.interval_, merge=det.alarming.merge)
-    return {name: Rival(forest, budget)}
+    past, held = _own(det, history)
+    forest = baselines.learn_isolation_forest(past.values if held.all() else past.values[~held])
+    values, starts, missing = _holes(det, past.where(held))
+    scores = rivals.score(name, forest, values, starts)
+    merge = det.alarming.merge
+    return {
+        name: Rival(
+            forest, calibrate.budgeted(scores, interval=det.interval_, merge=merge, starts=starts, missing=missing)
+        )
+    }
+
+
+def _holes(det: AnomalyDetector, series: Series) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """The values, the rows at which memory begins anew, and how many rows never came before each."""
+    missing = scoring.absent(series.times, det.interval_)
+    return series.values, scoring.starts(series.values, missing, det.alarming.gap), missing
 
 
 def _rivals(det: AnomalyDetector, series: Series, rules: dict[str, Rival]) -> dict[str, Judged]:
     found: dict[str, Judged] = {}
-    starts = series.starts(det.alarming.gap * det.interval_)
+    values, starts, missing = _holes(det, series)
     for name, rival in rules.items():
-        scores = rivals.score(name, rival.learned, series.values, starts)
+        scores = rivals.score(name, rival.learned, values, starts)
         limit: Threshold = calibrate.guarded(rival.calibration, rate(det.alarming.budget))
-        compared = calibrate.after_shock(scores, 0.0)[0]
+        compared = calibrate.after_shock(scores, 0.0, missing)[0]
         p = rival.calibration.p_value(scores)
         _, intervals, _ = calibrate.alarms(compared, p, limit.value, merge=det.alarming.merge, starts=starts[1:])
         spans = [(int(series.times[i.first_row]), int(series.times[i.last_row])) for i in intervals]
@@ -271,18 +287,15 @@ def _figures(
 
 def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = None, *, title: str = "") -> Report:
     """Everything that the HTML report says about one `apply`, as plain values."""
+    count = sum(w.size for w in det.model_.weights.values())
     model = [
         ("task", "anomaly detection"),
         ("method", f"{det.method}, {det.form}"),
-        ("cell", det.model_.heads.net.cell),
+        ("network", f"{det.model_.heads.net.in_words}, {count:,} parameters"),
+        *det.learned_.items(),
+        ("training", f"{len(det.history_)} epochs, {sum(e.seconds for e in det.history_):.1f} s on {det.device_}"),
+        ("tidegate", __version__),
     ]
-    net = det.model_.heads.net
-    count = sum(w.size for w in det.model_.weights.values())
-    model += [("network", f"{net.layers} layer(s) of {net.hidden} units, {count:,} parameters"), *det.learned_.items()]
-    model += [
-        ("training", f"{len(det.history_)} epochs, {sum(e.seconds for e in det.history_):.1f} s on {det.device_}")
-    ]
-    model += [("tidegate", __version__)]
     shares = found.by_channel
     listed = [_blamed(alarm, found, shares) for alarm in found.alarms]
     table = pages.Table()

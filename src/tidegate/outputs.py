@@ -117,7 +117,7 @@ def say_found(found: Found, series: Series) -> None:
     scored, count = int((found.reason_code == 0).sum()), len(found.alarms)
     say(f"{found.name}: {len(found):,} rows, {scored:,} scored")
     say_notes([*series.notes, *found.notes, *_unscored(found)])
-    say(f"{count or 'no'} alarm{'s' * (count != 1)} at a budget of {rate(found.threshold.kept)}")
+    say(f"{found.count} at a budget of {rate(found.threshold.kept)}")
     if found.threshold.kept > found.threshold.asked:
         say(f"  {found.threshold.note}")
     for alarm in found.alarms[:LISTED]:
@@ -187,7 +187,7 @@ def about(detector: AnomalyDetector) -> dict[str, Any]:
         "interval": span_text(detector.interval_),
         "learned": detector.learned_,
         "method": f"{detector.method}, {detector.form}",
-        "network": f"{net.cell}, {net.layers} layer{'s' * (net.layers > 1)} of {net.hidden} units, {weights:,} weights",
+        "network": f"{net.in_words}, {weights:,} weights",
         "training": f"{len(detector.history_)} epochs on {detector.device_}, best loss {best.loss:.4f}",
         "budget": _budget(limit),
         "seed": detector.seed,

@@ -59,6 +59,11 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         _checked(self)
 
+    @property
+    def in_words(self) -> str:
+        """As a sentence has it: "gru, 1 layer of 32 units"."""
+        return f"{self.cell}, {self.layers} layer{'s' * (self.layers > 1)} of {self.hidden} units"
+
 
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fit loop: AdamW on random windows, learning rate up and down once, stopped when validation is at its best."""

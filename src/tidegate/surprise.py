@@ -26,6 +26,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import DataError
+
 Floats = NDArray[np.float64]
 SPANS = (1, 8, 30, 90)  # rows
 CLIP = 8.0  # one reading counts at most so many normal residuals
@@ -39,7 +41,10 @@ CHUNK = 1024  # rows at a time: bounds the memory of a long calibration
 
 
 class Normal(msgspec.Struct, frozen=True, eq=False):
-    """Sizes on held-out normal rows: residuals (R, C), averages (spans, R, C), words (spans, witnesses), the score."""
+    """Sizes on held-out normal rows: residuals (R, C), averages (spans, R, C), words (spans, witnesses), the score.
+
+    A word's size is 0 where its witness was never heard: it is not listened to.
+    """
 
     residual: Floats
     average: Floats
@@ -74,10 +79,13 @@ def learn(
 
     A row that helped to set the sizes looks smaller in them than a new one would. So the scores, from which thresholds
     are made, are taken in turn: each quarter of the rows in the sizes of the other three (cross-conformal prediction,
-    Vovk 2015); quarters of time, so that a row's neighbours do not speak for it.
+    Vovk 2015); quarters of time, so that a row's neighbours do not speak for it. Raises DataError without any row.
     """
+    seen_rows = ~np.isnan(residuals[held]).all(axis=(1, 2))
+    if not seen_rows.any():
+        raise DataError("no row in which normal can be measured", wanted="readings in the last part of the history")
     size = np.maximum(np.sqrt(_mean(residuals[held] ** 2, 0, empty=0.0)), FLOOR)
-    fold = np.arange(held.sum()) * FOLDS // max(1, held.sum())
+    fold = np.maximum(seen_rows.cumsum() - 1, 0) * FOLDS // seen_rows.sum()
     squares, seen = np.zeros((2, FOLDS, len(SPANS), *size.shape))
     for rows, averages in _averages(residuals, size, starts, held):
         for k in np.unique(fold[rows]):
@@ -98,7 +106,7 @@ def learn(
     for k in range(FOLDS):
         mine = fold == k
         word, unit = _units(words[k][~mine])
-        scores[mine] = _scores(words[k][mine] / word, unit)[:, 0]
+        scores[mine] = _scores(_relative(words[k][mine], word), unit)[:, 0]
     return Normal(size, sizes[-1], *_units(words[-1])), scores
 
 
@@ -125,10 +133,15 @@ def _sizes(squares: Floats, seen: Floats) -> Floats:
 
 def _units(words: Floats) -> tuple[Floats, Floats]:
     """The 99 % points of each word, and of what is heard of all in these units: by all witnesses, without the first."""
-    word = np.maximum(_rare(words), QUIET)
-    relative = words / word
+    word = np.where(np.isnan(words).all(axis=0), 0.0, np.maximum(_rare(words), QUIET))
+    relative = _relative(words, word)
     heard = np.stack([_rare(_heard(relative)), _rare(_heard(relative[:, :, 1:]))])
     return word, np.maximum(heard, QUIET)
+
+
+def _relative(words: Floats, unit: Floats) -> Floats:
+    """Words in their units; NaN for a witness that has none, because it was never heard."""
+    return words / np.where(unit > 0, unit, np.nan)
 
 
 def average(scaled: Floats, state: Floats) -> tuple[Floats, Floats]:
@@ -148,7 +161,7 @@ def score(residuals: Floats, normal: Normal, witnesses: tuple[int, ...], state: 
     """How unusual each row of residuals (T, R, C) is, and the state after the last row."""
     averages, state = average(_scaled(residuals, normal.residual), state)
     words, shares = _words(averages, normal, witnesses)
-    words = np.minimum(words / normal.word, LOUDEST)
+    words = np.minimum(_relative(words, normal.word), LOUDEST)
     heard = _scores(words, normal.score)
     blame = np.einsum("tsw,tswc->tc", np.nan_to_num(words) ** 2, shares)
     return Surprise(heard[:, 0], heard[:, 1], blame), state
@@ -169,7 +182,11 @@ def _words(averages: Floats, normal: Normal, witnesses: tuple[int, ...]) -> tupl
 def _heard(words: Floats) -> Floats:
     """(T, 2) root mean square of words over spans and witnesses, and over the shortest span; NaN: nobody speaks."""
     capped = np.minimum(words, LOUDEST) ** 2
-    return np.sqrt(np.stack([_mean(capped.reshape(len(words), -1), 1), _mean(capped[:, 0], 1)], axis=1))
+    return np.sqrt(
+        np.stack(
+            [_mean(capped.reshape(len(words), words.shape[1] * words.shape[2]), 1), _mean(capped[:, 0], 1)], axis=1
+        )
+    )
 
 
 def _scores(words: Floats, unit: Floats) -> Floats:

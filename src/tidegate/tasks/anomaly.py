@@ -36,6 +36,7 @@ from .verbs import State
 if TYPE_CHECKING:
     from .learning import History
 
+Measured = tuple[Calibration, list[tuple[float, float, float, float]], dict[str, rivals.Rival]]
 METHODS = {"prediction": (True, False), "reconstruction": (False, True), "both": (True, True)}
 
 
@@ -100,7 +101,7 @@ class AnomalyDetector:
         checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
         on_epoch    called with each epoch's record
         """
-        series, alarming = as_series(X, interval=interval), self.alarming
+        series, alarming, exclude = as_series(X, interval=interval), self.alarming, list(exclude)
         if resume and checkpoint is None:
             raise SettingError(
                 "resume=True without a checkpoint", wanted="the file that training wrote", do="give both"
@@ -116,31 +117,32 @@ class AnomalyDetector:
         path = Path(checkpoint) if checkpoint else None
         epochs = train.fit(problem, training, run, seed=self.seed, checkpoint=path, resume=resume)
         train.watch(epochs, run, on_epoch)
+        model, scores = learning.finish(past, z, learned, heads, run.weights, alarming)
+        measured = self._measured(past, scores, series.interval)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
-        self.model_, scores = learning.finish(past, z, learned, heads, run.weights, alarming)
-        self._calibrate(past, scores)
-        self.history_, self.device_, self.notes_ = (
-            run.history,
-            run.device,
-            [*series.notes, *filter(None, [run.stopped, past.unvalidated])],
-        )
-        self._remember(series, past)
+        self.history_, self.device_ = run.history, run.device
+        self.notes_ = [*series.notes, *filter(None, [run.stopped, past.unvalidated])]
+        self._remember(series, past, model, measured)
+        self.left_out_ = _left_out(series, exclude)
         return self
 
-    def _remember(self, series: Series, past: History) -> None:
-        """Which rows were used for what."""
+    def _measured(self, past: History, scores: NDArray[np.float64], interval: float) -> Measured:
+        from . import learning
+
+        merge, starts, missing = self.alarming.merge, past.calibration_starts(), past.calibration_missing()
+        told = calibrate.budgeted(scores, interval=interval, merge=merge, starts=starts, missing=missing)
+        naive = rivals.calibrated(rivals.learn(past), past, interval, merge)
+        return told, learning.checks(scores, past, interval, merge), naive
+
+    def _remember(self, series: Series, past: History, model: Model, measured: Measured) -> None:
+        """All of it, now that nothing can fail any more: what was learned, and which rows were used for what."""
+        self.model_ = model
+        self.calibration_, self.checks_, self.rivals_ = measured
         parts = {"train": past.train, "valid": past.valid, "calibrate": past.calibrate}
         self.split_ = {name: rows for name, rows in parts.items() if rows[1] > rows[0]}
         self.split_times_ = [(int(past.times[a]), int(past.times[b - 1])) for a, b in self.split_.values()]
         self.learned_ = _facts(series, past)
-
-    def _calibrate(self, past: History, scores: NDArray[np.float64]) -> None:
-        from . import learning
-
-        starts, merge = past.calibration_starts(), self.alarming.merge
-        self.calibration_ = calibrate.budgeted(scores, interval=self.interval_, merge=merge, starts=starts)
-        self.checks_ = learning.checks(scores, starts, self.interval_, merge)
-        self.rivals_ = rivals.calibrated(rivals.learn(past), past, self.interval_, merge)
+        self.left_out_ = []
         self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_})
 
     def recalibrate(self, normal: Any, *, interval: str | float | None = None) -> Self:
@@ -153,11 +155,10 @@ class AnomalyDetector:
         series, _ = verbs.match(as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
         from . import learning
 
-        past, model = learning.whole(series, self.alarming.gap), self.model_
+        past, old = learning.whole(series, self.alarming.gap, self.interval_), self.model_
         learned, z = learning.scaled(past)
-        self.model_, scores = learning.finish(past, z, learned, model.heads, model.weights, model.alarming)
-        self._calibrate(past, scores)
-        self._remember(series, past)
+        model, scores = learning.finish(past, z, learned, old.heads, old.weights, old.alarming)
+        self._remember(series, past, model, self._measured(past, scores, self.interval_))
         return self
 
     # ------------------------------------------------------------------ running
@@ -219,7 +220,7 @@ class AnomalyDetector:
         verdicts, cuts, arrays = scoring.run(model, values, missing, before)
         score = verdicts.surprise.score
         p_value = self.calibration_.p_value(score)
-        compared, peaks, peak = calibrate.after_shock(score, float(before["peak"][0]))
+        compared, peaks, peak = calibrate.after_shock(score, float(before["peak"][0]), missing)
         over = compared > limit.value
         is_on, intervals, alarm_after = calibrate.alarms(
             compared, p_value, limit.value, merge=model.alarming.merge, state=alarm, starts=cuts
@@ -252,8 +253,8 @@ class AnomalyDetector:
         if series.clock:
             self._later(int(series.times[0]), state)
             return series.times
-        seen = int(state.arrays["alarm"][0])  # rows read so far
-        return self._ticks(seen, len(series))
+        seen, last = int(state.arrays["alarm"][0]), int(state.arrays["times"][0])
+        return last + self._ticks(1, len(series)) if self.clock_ and seen else self._ticks(seen, len(series))
 
     def _ticks(self, seen: int, rows: int) -> NDArray[np.int64]:
         """Times of rows without a clock: their numbers in the stream, counted in intervals."""
@@ -282,7 +283,7 @@ class AnomalyDetector:
 
     def _spec(self) -> dict[str, Any]:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
-        facts |= {"checks": self.checks_, "split_times": self.split_times_}
+        facts |= {"checks": self.checks_, "split_times": self.split_times_, "left_out": self.left_out_}
         facts |= {"rivals": {name: r.calibration.to_spec() for name, r in self.rivals_.items()}}
         facts |= {"shapes": {path: list(a.shape) for path, a in self._naive().items()}}
         facts |= {"history": self.history_, "split": self.split_, "learned": self.learned_, "notes": self.notes_}
@@ -330,7 +331,7 @@ class AnomalyDetector:
         detector.split_ = {name: spec.split[name] for name in parts if name in spec.split}
         detector.history_, detector.learned_ = spec.history, spec.learned
         detector.notes_, detector.device_, detector.checks_ = spec.notes, spec.device, spec.checks
-        detector.split_times_ = spec.split_times
+        detector.split_times_, detector.left_out_ = spec.split_times, spec.left_out
         detector.rivals_ = {name: rivals.from_file(name, known, arrays) for name, known in spec.rivals.items()}
         detector.fingerprint_ = verbs.fingerprint(detector._arrays(), {"channels": spec.channels})
         return detector
@@ -353,7 +354,7 @@ class AnomalyDetector:
         return Tags(estimator_type="outlier_detector", target_tags=target, input_tags=inputs)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """-1 inside an alarm, 1 outside, as scikit-learn's outlier detectors."""
+        """-1 for a row over the bar, 1 for the others, as scikit-learn's outlier detectors."""
         return np.where(self.apply(X).alarm, -1, 1)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
@@ -419,6 +420,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learned: dict[str, str]
     notes: list[str]
     split_times: list[tuple[int, int]]
+    left_out: list[tuple[int, int]]
+    """first and last time of each stretch of the history that was not learned from"""
     checks: list[tuple[float, float, float, float]]
     rivals: dict[str, dict[str, Any]]
     shapes: dict[str, tuple[int, ...]]
@@ -439,6 +442,13 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     table |= {name: (shape, "float64") for name, shape in spec.shapes.items() if name.startswith("rivals/")}
     lengths = spec.calibration.get("lengths", {})
     return table | {f"calibration/{name}": ((int(lengths.get(name, 0)),), "float64") for name in calibrate.ARRAYS}
+
+
+def _left_out(series: Series, exclude: Iterable[tuple[Any, Any]]) -> list[tuple[int, int]]:
+    """First and last time of each stretch of rows that were left out."""
+    rows = np.flatnonzero(~series.outside(exclude))
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(rows) else []
+    return [(int(series.times[run[0]]), int(series.times[run[-1]])) for run in runs]
 
 
 def _facts(series: Series, past: History) -> dict[str, str]:

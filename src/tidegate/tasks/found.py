@@ -82,7 +82,12 @@ class Found:
 
     def __repr__(self) -> str:
         scored = int((self.reason_code == 0).sum())
-        return f"<Found in {self.name}: {len(self.alarms)} alarm(s), {scored:,} of {len(self):,} rows scored>"
+        return f"<Found in {self.name}: {self.count}, {scored:,} of {len(self):,} rows scored>"
+
+    @property
+    def count(self) -> str:
+        """How many alarms, in words: "no alarm", "1 alarm", "2 alarms"."""
+        return f"{len(self.alarms) or 'no'} alarm{'s' * (len(self.alarms) > 1)}"
 
     @property
     def by_channel(self) -> Floats:

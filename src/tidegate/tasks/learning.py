@@ -68,6 +68,10 @@ class History:
         first, last = self.calibrate
         return np.union1d([0], self.starts[(self.starts > first) & (self.starts < last)] - first).astype(np.int64)
 
+    def calibration_missing(self) -> NDArray[np.int64]:
+        """How many rows never came before each row of the calibration stretch."""
+        return self.missing[slice(*self.calibrate)]
+
 
 def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, gap: int) -> History:
     """Leave out known-bad stretches and cut the rest into train, valid and calibrate, in this order of time.
@@ -83,19 +87,15 @@ def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, 
     joints = np.union1d([0], np.union1d(late, left_out)).astype(np.int64)
     length = min(window.length, max(SHORTEST, len(rows) // 5))
     parts = _parts(len(rows), length, window, series.name)
-    return History(values, times, missing, _starts(values, missing, gap), joints, length, *parts)
+    return History(values, times, missing, scoring.starts(values, missing, gap), joints, length, *parts)
 
 
-def _starts(values: Floats, missing: NDArray[np.int64], gap: int) -> NDArray[np.int64]:
-    pause, _ = scoring.pauses(values, missing, 0)
-    return np.union1d([0], np.flatnonzero((pause > gap) & ~np.isnan(values).all(axis=1))).astype(np.int64)
-
-
-def whole(series: Series, gap: int) -> History:
-    """Later history of which every row is to calibrate."""
-    n, missing = len(series), scoring.absent(series.times, series.interval)
-    starts = _starts(series.values, missing, gap)
-    none = np.zeros(1, dtype=np.int64)
+def whole(series: Series, gap: int, interval: float) -> History:
+    """Later history, of a model that reads a row every `interval` seconds; every row is to calibrate."""
+    n, missing = len(series), scoring.absent(series.times, interval)
+    if n < SHORTEST:
+        raise DataError(f"{n:,} rows of history", wanted=f"at least {SHORTEST}", do="give more", where=series.name)
+    starts, none = scoring.starts(series.values, missing, gap), np.zeros(1, dtype=np.int64)
     return History(series.values, series.times, missing, starts, none, 0, (0, 0), (0, 0), (0, n))
 
 
@@ -210,19 +210,17 @@ def finish(
     return Model(heads, weights, learned, normal, band, alarming), scores
 
 
-def checks(
-    scores: Floats, starts: NDArray[np.int64], interval: float, merge: int
-) -> list[tuple[float, float, float, float]]:
+def checks(scores: Floats, past: History, interval: float, merge: int) -> list[tuple[float, float, float, float]]:
     """How a budget from the first half of the calibration held in the second: (kept, observed, low, high) a second.
 
     low and high: what chance allows around the kept rate (95 %, Poisson).
     """
-    half, found = len(scores) // 2, []
+    half, found, starts, missing = len(scores) // 2, [], past.calibration_starts(), past.calibration_missing()
     if min((~np.isnan(part)).sum() for part in (scores[:half], scores[half:])) < FEW:
         return []
     inside = starts[starts < half], np.union1d([0], starts[starts > half] - half)
-    early = calibrate.budgeted(scores[:half], interval=interval, merge=merge, starts=inside[0])
-    compared = calibrate.after_shock(scores, 0.0)[0]
+    early = calibrate.budgeted(scores[:half], interval=interval, merge=merge, starts=inside[0], missing=missing[:half])
+    compared = calibrate.after_shock(scores, 0.0, missing)[0]
     lasted = float((~np.isnan(scores[half:])).sum()) * interval
     for expected in (1.0, 3.0, 10.0, 30.0):
         limit = early.threshold(expected / lasted)

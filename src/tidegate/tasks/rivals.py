@@ -37,13 +37,13 @@ def learn(past: History) -> dict[str, Any]:
 
 def calibrated(learned: dict[str, Any], past: History, interval: float, merge: int) -> dict[str, Rival]:
     """The rules with their scores on the calibration stretch made into thresholds, as the network's are."""
-    starts, rows = past.calibration_starts(), past.values[slice(*past.calibrate)]
-    return {
-        name: Rival(
-            rule, calibrate.budgeted(score(name, rule, rows, starts), interval=interval, merge=merge, starts=starts)
-        )
-        for name, rule in learned.items()
-    }
+    rows, starts, missing = past.values[slice(*past.calibrate)], past.calibration_starts(), past.calibration_missing()
+
+    def rival(name: str, rule: Any) -> Rival:
+        scores = score(name, rule, rows, starts)
+        return Rival(rule, calibrate.budgeted(scores, interval=interval, merge=merge, starts=starts, missing=missing))
+
+    return {name: rival(name, rule) for name, rule in learned.items()}
 
 
 def score(name: str, learned: Any, values: Floats, starts: NDArray[np.int64]) -> Floats:

@@ -204,6 +204,12 @@ def absent(times: Rows, interval: float, last: int | None = None) -> Rows:
     return missing
 
 
+def starts(values: Floats, missing: Rows, gap: int) -> Rows:
+    """The rows at which memory begins anew: the first, and each reading after more than `gap` rows without."""
+    pause, _ = pauses(values, missing, 0)
+    return np.union1d([0], np.flatnonzero((pause > gap) & ~np.isnan(values).all(axis=1))).astype(np.int64)
+
+
 def pauses(values: Floats, missing: Rows, silent: int) -> tuple[Rows, int]:
     """(T,) how many rows in a row, absent or empty, came before each, and how many the data ends with.
 

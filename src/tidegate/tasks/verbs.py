@@ -16,11 +16,12 @@ from .. import save
 from ..cells import GATES
 from ..errors import DataError, ModelFileError, NotFittedError, SettingError
 from ..reader import as_series
-from ..series import LARGEST, Series, span_text
+from ..series import LARGEST, SECOND, Series, span_text
 
 Arrays = dict[str, NDArray[Any]]
 Spec = TypeVar("Spec")
 CELLS = tuple(GATES)
+PACED = 10  # rows from which the pace of data can be told
 
 
 class State(msgspec.Struct, frozen=True, eq=False):
@@ -120,11 +121,15 @@ def match(series: Series, channels: tuple[str, ...], interval: float, clock: boo
 
 
 def _same_pace(series: Series, interval: float, clock: bool) -> None:
-    if clock and series.clock and len(series) > 2 and not 0.5 < series.interval / interval < 2:
+    if not series.clock or len(series) < PACED:  # too few to tell another pace from a hole
+        return
+    pace = float(np.quantile(np.diff(series.times), 0.25)) / SECOND
+    if not 0.5 < pace / interval < 2:
+        where = "the data the model learned from" if clock else "the array the model learned from, or 1 s if not said"
         raise DataError(
-            f"the data has a row every {span_text(series.interval)}",
-            wanted=f"every {span_text(interval)}, as in the data the model learned from",
-            do="resample the data, or fit a model at this pace",
+            f"the data has a row every {span_text(pace)}",
+            wanted=f"every {span_text(interval)}, as in {where}",
+            do="resample the data, or fit a model at this pace (interval= where there are no times)",
             where=series.name,
         )
 
