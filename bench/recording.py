@@ -1,6 +1,6 @@
 """Make the recording that ships with the package: this computer's sensors in healthy use, then faults.
 
-    python bench/recording.py make OUT_FOLDER --healthy-minutes 92      # about 40 minutes more for the faults
+    python bench/recording.py make OUT_FOLDER --healthy-minutes 90      # about 24 minutes more for the faults
     python bench/recording.py fault runaway                              # one fault alone; it ends by itself
 
 Healthy use is a small pipeline that never rests (a producer, a socket, a consumer that compresses and stores) and,
@@ -30,7 +30,7 @@ from pathlib import Path
 from tidegate import record
 
 HERE, PYTHON = Path(__file__), sys.executable
-SECONDS = 75  # how long each fault lasts
+SECONDS = 60  # how long each fault lasts
 
 
 # ---------------------------------------------------------------- healthy use
@@ -222,7 +222,7 @@ def fault(name: str, folder: Path) -> None:
 def make(out: Path, healthy: float, gap: float, seed: int) -> None:
     random.seed(seed)
     out.mkdir(parents=True, exist_ok=True)
-    plan = [*FAULTS, "runaway", "stall", "disk"]
+    plan = [*FAULTS, "runaway"]
     random.shuffle(plan)
     with tempfile.TemporaryDirectory() as temporary:
         folder, stop = Path(temporary), threading.Event()
@@ -260,8 +260,8 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("make")
     verb.add_argument("out", type=Path)
-    verb.add_argument("--healthy-minutes", type=float, default=92)
-    verb.add_argument("--gap-seconds", type=float, default=150)
+    verb.add_argument("--healthy-minutes", type=float, default=90)
+    verb.add_argument("--gap-seconds", type=float, default=105)
     verb.add_argument("--seed", type=int, default=0)
     verb = verbs.add_parser("fault")
     verb.add_argument("name", choices=FAULTS)

@@ -22,7 +22,7 @@ from .tasks.found import Found
 from .train import Epoch
 
 RECORDING = Path(__file__).parent / "recording"
-BUDGET = "1/day"
+BUDGET = "10/h"  # about four alarms in the 22 minutes that calibrate: a rarer budget would rest on the guess of a tail
 BEFORE = 300  # seconds before the first fault in which nothing is learned, so that a late start cannot hide it
 GRACE = 60  # seconds after a fault in which the machine recovers: an alarm there is not false
 

@@ -95,13 +95,8 @@ def learn(
     left_out = np.concatenate([1 - np.eye(FOLDS), np.ones((1, FOLDS))])  # without each quarter, and with all
     sizes = _sizes(np.tensordot(left_out, squares, 1), np.tensordot(left_out, seen, 1))
     plain = [Normal(size, one, np.ones((len(SPANS), len(witnesses))), np.ones((2, 2))) for one in sizes]
-    words = np.concatenate(
-        [
-            np.stack([_words(averages, normal, witnesses)[0] for normal in plain])
-            for _, averages in _averages(residuals, size, starts, held)
-        ],
-        axis=1,
-    )
+    every = (averages for _, averages in _averages(residuals, size, starts, held))
+    words = np.concatenate([np.stack([_words(a, one, witnesses)[0] for one in plain]) for a in every], axis=1)
     scores = np.full(len(fold), np.nan)
     for k in range(FOLDS):
         mine = fold == k

@@ -172,13 +172,9 @@ class AnomalyDetector:
     def start(self) -> State:
         """The state of a stream before its first reading."""
         self._fitted()
-        c = len(self.channels_)
-        arrays = scoring.start(self.model_.heads) | {
-            "alarm": AlarmState().to_array(),
-            "blame": np.zeros(c),
-            "peak": np.zeros(1),
-        }
-        arrays |= {"times": np.zeros(3, dtype=np.int64)}  # of the last row; of an open alarm's first and last
+        ours = {"alarm": AlarmState().to_array(), "blame": np.zeros(len(self.channels_)), "peak": np.zeros(1)}
+        times = np.zeros(3, dtype=np.int64)  # of the last row; of an open alarm's first and last
+        arrays = {**scoring.start(self.model_.heads), **ours, "times": times}
         return State(arrays, self.fingerprint_)
 
     def apply(self, X: Any, state: State | None = None) -> Found:
