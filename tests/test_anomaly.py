@@ -169,7 +169,7 @@ def test_one_reading_at_a_time_the_bits_are_those_of_the_whole(kind: Any, fitted
         verdict, state = detector.step(row, state, time=int(time))
         said.append(verdict)
     assert [v.reason for v in said] == whole.reason[first:].tolist()
-    for name in ("score", "score_fast", "p_value", "alarm", "time"):
+    for name in ("score", "score_fast", "p_value", "bar", "alarm", "open", "time"):
         rows = getattr(whole, "times" if name == "time" else name)[first:]
         assert bits(np.array([getattr(v, name) for v in said])) == bits(rows), name
     for name in ("by_channel", "expected"):
@@ -583,7 +583,7 @@ def test_a_budget_that_cannot_be_kept_says_so(normal: Series) -> None:
     detector = quick(false_alarms="1/year").fit(normal)
     limit = detector.threshold_
     assert limit.kept > limit.asked
-    assert "normal data would be needed" in limit.note
+    assert "of it would be needed" in limit.note
 
 
 def test_recalibration_takes_a_new_level_for_normal(

@@ -163,7 +163,7 @@ def test_a_short_calibration_errs_on_the_safe_side_and_says_what_it_keeps() -> N
         limit = learn(scores[:1000], interval=1.0, merge=10).threshold(1 / 86_400)
         assert limit.kept > limit.asked
         assert "of calibration can keep" in limit.note
-        assert "normal data would be needed" in limit.note
+        assert "of it would be needed" in limit.note
         run = scores[1000 : 1000 + int(12 / limit.kept)]
         above.append(len(alarms(run, run, limit.value, merge=10)[1]) > 19)  # the upper 97.5 % of a Poisson mean of 12
     assert np.mean(above) <= 0.15

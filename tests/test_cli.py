@@ -411,7 +411,7 @@ def test_evaluate_checks_the_split_where_the_history_is_given(
 ) -> None:
     frame(normal).write_csv(tmp_path / "history.csv")
     clean = tidegate("evaluate", model, broken, "--labels", "bad", "--history", tmp_path / "history.csv")
-    assert "noticed" not in clean.stderr.replace("noticed: 16 rows", "")
+    assert "no leak between the history and this data" in clean.stderr
     leaky = tidegate("evaluate", model, tmp_path / "history.csv", "--history", tmp_path / "history.csv")
     assert "have the times of training rows" in leaky.stderr
 
@@ -427,6 +427,25 @@ def test_labels_that_are_text_are_refused_with_what_they_say(model: Path, broken
         broken
     )
     assert "'bad', 'ok'" in tidegate("evaluate", model, broken, "--labels", "bad", code=1).stderr
+
+
+def test_events_that_cannot_be_are_refused(model: Path, broken: Path) -> None:
+    spans = broken.with_name("events.csv")
+    spans.write_text("start,end\n2024-01-01T13:00,2024-01-01T12:00\n")
+    assert "line 2: an event from" in tidegate("evaluate", model, broken, "--events", spans, code=1).stderr
+    spans.write_text("start,end\n1999-01-01,1999-01-02\n")
+    assert "no event lies in the data" in tidegate("evaluate", model, broken, "--events", spans, code=1).stderr
+
+
+def test_a_date_and_a_time_of_day_in_two_columns(model: Path, later: Series, tmp_path: Path) -> None:
+    whole = frame(later)
+    parts = whole["time"].cast(pl.String).str.replace("T", " ").str.split(" ")
+    split = whole.drop("time").with_columns(day=parts.list.get(0), clock=parts.list.get(1).str.slice(0, 8))
+    split.write_csv(tmp_path / "two.csv")
+    told = tidegate("apply", model, tmp_path / "two.csv", "--time", "day,clock", "--json").stdout
+    assert json.loads(told)["rows"] == len(later)
+    refused = tidegate("apply", model, tmp_path / "two.csv", "--time", "day", code=1).stderr
+    assert "--time DATE,TIME" in refused
 
 
 def test_events_need_a_start_and_an_end(model: Path, today: Path) -> None:

@@ -72,6 +72,26 @@ def test_without_labels_the_table_counts_alarms_and_ranks_nobody(learned: tg.Ano
     assert all(np.isnan(figure) for figure in report.best(page.table).values())
 
 
+def test_a_detector_that_is_always_in_alarm_is_not_praised(learned: tg.AnomalyDetector, steady: Series) -> None:
+    shifted = msgspec.structs.replace(steady, values=steady.values + 3 * np.ptp(steady.values, axis=0))[1200:]
+    table, _ = evaluate.detector(learned, shifted, events=[("1970-01-01T00:21:40", "1970-01-01T00:22:00")])
+    assert table.rows[0].metrics["events found %"] == 100
+    assert "in alarm in" in table.verdict
+    with pytest.raises(tg.DataError, match="before it starts"):
+        evaluate.detector(learned, shifted, events=[("1970-01-01T00:22:00", "1970-01-01T00:21:40")])
+
+
+def test_the_verdict_praises_nobody_who_does_no_better_than_chance() -> None:
+    rows = [
+        evaluate.Row(name=name, metrics={"AUROC": x}, baseline=x > 0.5)
+        for name, x in (("network", 0.47), ("pca", 0.52))
+    ]
+    assert evaluate.judge(rows) == (
+        "neither the network nor pca does better than chance here (AUROC 0.470 against 0.520)",
+        False,
+    )
+
+
 def test_planted_faults_are_scored_by_name_and_arrays_by_place(learned: tg.AnomalyDetector, steady: Series) -> None:
     plain = evaluate.planted(learned, steady[:1200])
     turned = evaluate.planted(learned, steady[:1200].select(["load", "flow", "level"]))

@@ -147,7 +147,7 @@ class Calibration(msgspec.Struct, frozen=True, eq=False):
         if rate < least:
             have, need = span_text(self.seconds), span_text(self.seconds * least / rate)
             best = f"{have} of calibration can keep {rate_text(least)} at best"
-            wanted = f"about {need} of normal data would be needed"
+            wanted = f"about {need} of it would be needed"
             notes = (f"asked for {rate_text(rate)}, but {best}: {wanted}", *notes)
         elif rate > most:
             notes = (
@@ -193,11 +193,17 @@ def learn(scores: ArrayLike, *, interval: float, merge: int, starts: Rows = (0,)
     bursts = _bursts(np.flatnonzero((before <= start) & (start < s)), len(s))
     if bursts > BUNCHED:
         notes.append(f"alarms bunch, {bursts:.1f} times as much as by chance: a longer merge or calibration would help")
-    shape, scale, levels, log_counts = _table(highest, tail, bursts, float(s.std()) or abs(start) or 1.0)
+    shape, scale, levels, log_counts = _table(highest, tail, bursts, max(_spread(s) or abs(start) or 1.0, 1e-200))
     log_rates = log_counts - math.log(len(s) * interval)
     seen, above = _thin(np.sort(s))
     plain = (interval, merge, len(s), bursts, shape, scale, start, tuple(notes))
     return Calibration(*plain, seen, above, levels, log_rates)
+
+
+def _spread(s: Floats) -> float:
+    """The standard deviation, of the largest numbers too."""
+    reach = float(np.ptp(s))
+    return reach * float(np.std(s / reach)) if reach else 0.0
 
 
 def _checked(scores: ArrayLike, interval: float, merge: int) -> Floats:

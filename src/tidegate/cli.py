@@ -280,7 +280,8 @@ def evaluate(
     known = inputs.events(events, series) if events else []
     past = source._replace(data=history, first=None, until=None, labels=None).series(detector) if history else None
     evaluation, found = judge.detector(detector, series, events=known, history=past)
-    outputs.say_notes([*series.notes, *found.notes, *evaluation.notes])
+    clean = ["no leak between the history and this data"] if past and not evaluation.notes else []
+    outputs.say_notes([*series.notes, *found.notes, *evaluation.notes, *clean])
     if report:
         outputs.report(report, detector, found, evaluation)
     show_json(outputs.evaluated(evaluation)) if as_json else click.echo(str(evaluation))

@@ -31,6 +31,8 @@ FAULTS: tuple[tuple[Any, float, int], ...] = (
 )
 SMALLER = frozenset({"false alarm %", "missed %", "delay s", "false alarms"})
 COUNTS = frozenset({"alarms", "alarms/day"})
+CHANCE = 0.55  # AUROC up to which nothing was found out
+MOSTLY = 25.0  # per cent of normal rows in alarm, from which events are found whatever happens
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -111,7 +113,11 @@ def _table(
         return Evaluation(rows, what, said, False)
     spans = [(int(series.times[a]), int(series.times[b - 1])) for a, b in metrics.events(truth)]
     what = f"{len(spans)} known event{'s' * (len(spans) != 1)} in {len(series):,} rows"
-    return Evaluation(rows, what, *judge(rows), spans)
+    verdict, lost = judge(rows)
+    falsely = rows[0].metrics["false alarm %"]
+    if falsely > MOSTLY:
+        verdict += f"; it is in alarm in {falsely:.0f} % of the normal rows, so what it found by event means little"
+    return Evaluation(rows, what, verdict, lost, spans)
 
 
 def split_notes(det: AnomalyDetector, history: Any, later: Series) -> list[str]:
@@ -150,7 +156,7 @@ def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
 
     >>> ours, level = Row(name="network", metrics={"AUROC": 0.9}), Row(name="level", metrics={"AUROC": 0.95})
     >>> judge([ours, level])
-    ('level does better than the network here (AUROC 0.950 against 0.900): use it, or give more history', True)
+    ('level does better than the network here (AUROC 0.950 against 0.900)', True)
     """
     ours = rows[0].metrics[by]
     rivals = [(row.metrics[by], row.name) for row in rows[1:] if np.isfinite(row.metrics[by])]
@@ -158,12 +164,11 @@ def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
         return "nothing to compare", False
     best, name = max(rivals)
     figures = f"({by} {{}} against {{}})"
+    if max(best, ours) < CHANCE:
+        said = figures.format(f"{ours:.3f}", f"{best:.3f}")
+        return f"neither the network nor {name} does better than chance here {said}", False
     if best > ours + 0.005:
-        return (
-            f"{name} does better than the network here {figures.format(f'{best:.3f}', f'{ours:.3f}')}:"
-            " use it, or give more history",
-            True,
-        )
+        return f"{name} does better than the network here {figures.format(f'{best:.3f}', f'{ours:.3f}')}", True
     if best > ours - 0.005:
         return f"the network and {name} do equally well here {figures.format(f'{ours:.3f}', f'{best:.3f}')}", False
     return (
@@ -175,6 +180,9 @@ def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
 
 def _truth(series: Series, labels: Any, events: Iterable[tuple[Any, Any]]) -> NDArray[np.bool_] | None:
     spans = [(instant(a), instant(b)) for a, b in events]
+    for start, end in spans:
+        if end < start:
+            raise DataError(f"an event that ends at {time_text(end)}, before it starts, at {time_text(start)}")
     if spans:
         inside: NDArray[np.bool_] = np.any([(series.times >= a) & (series.times <= b) for a, b in spans], axis=0)
         return inside

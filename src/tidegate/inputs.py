@@ -54,7 +54,7 @@ def _understood(reader: Callable[[str], float], value: str | None) -> str | None
 READING = options(
     click.option("--from", "first", metavar="TIME", help="Take the rows from here on: a time, or a row number."),
     click.option("--until", metavar="TIME", help="Take the rows before this: a time, or a row number."),
-    click.option("--time", metavar="COL", help="The column of times, if it is not found."),
+    click.option("--time", metavar="COL", help="The column of times, or DATE,TIME for two, if not found."),
     click.option("--time-format", metavar="FORMAT", help="How times are written, as in '%d/%m/%Y %H:%M'."),
     click.option("--zone", metavar="NAME", help="Of times without an offset, as in Europe/Rome; UTC if not given."),
     click.option("--interval", callback=span, metavar="SPAN", help="Between rows, where there are no times."),
@@ -109,7 +109,7 @@ class Source(NamedTuple):
         try:
             return read(
                 self.data,
-                time=self.time,
+                time=self.time.split(",") if self.time and "," in self.time else self.time,
                 channels=channels,
                 labels=self.labels,
                 query=self.query,
@@ -159,12 +159,25 @@ def events(path: Path, series: Series) -> list[tuple[Any, Any]]:
         saw = f"columns {', '.join(rows[0])}" if rows else "no events"
         raise DataError(saw, wanted="a header with start and end, and a row an event", where=str(path))
     known = []
-    for row in rows:
+    for number, row in enumerate(rows, 2):
+        if not row["start"] or not row["end"] or _backwards(row["start"], row["end"]):
+            saw = f"line {number}: an event from {row['start']!r} to {row['end']!r}"
+            raise DataError(saw, wanted="a start, and an end after it", where=str(path))
         try:
-            first, after = stretch(series, row["start"] or "", row["end"] or "")
+            first, after = stretch(series, row["start"], row["end"])
         except DataError:
             continue
         known.append((first, after - 1))
+    if not known:
+        raise DataError("no event lies in the data", wanted=f"some in {series!r}", where=str(path))
     if len(known) < len(rows):
         say(f"noticed: {len(rows) - len(known)} of {len(rows)} events lie outside the data")
     return known
+
+
+def _backwards(start: str, end: str) -> bool:
+    """Whether an event ends before it starts; two row numbers are compared as such."""
+    from .series import instant
+
+    numbers = start.isdecimal() and end.isdecimal()
+    return int(start) > int(end) if numbers else not start.isdecimal() and instant(start) > instant(end)

@@ -115,7 +115,7 @@ def say_found(found: Found, series: Series) -> None:
     from .report import rate
 
     scored, count = int((found.reason_code == 0).sum()), len(found.alarms)
-    say(f"{found.name}: {len(found):,} rows, {scored:,} scored")
+    say(f"{found.name}: {len(found):,} row{'s' * (len(found) > 1)}, {scored:,} scored")
     say_notes([*series.notes, *found.notes, *_unscored(found)])
     say(f"{found.count} at a budget of {rate(found.threshold.kept)}")
     if found.threshold.kept > found.threshold.asked:

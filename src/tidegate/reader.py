@@ -53,7 +53,7 @@ def read(
     asked = Asked(
         name=_name(source),
         time=time,
-        channels=channels,
+        channels=[channels] if isinstance(channels, str) else channels,
         labels=labels,
         duplicates=duplicates,
         missing=_spellings(missing),

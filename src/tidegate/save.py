@@ -54,10 +54,10 @@ _T = TypeVar("_T")
 _CODES = {name: code for code, name in DTYPES.items()}
 _SEAL = len('{"__metadata__":{"sha256":"')  # where the header's 64 digits begin: it always starts like this
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:/-]{0,199}")
-_AGAIN = "give a file that tidegate wrote; if this was one, it was damaged: write it again"
+_AGAIN = "give a file that tidegate wrote (MODEL comes before DATA); if this was one, it was damaged: write it again"
 _ADVICE = {
     errno.ENOSPC: "free space on that disk, or give a path on another",
-    errno.ENOENT: "check the path; a folder must exist before a file is saved in it",
+    errno.ENOENT: "check the path: the folder must exist, and to be opened the file too",
 }
 
 

@@ -273,6 +273,13 @@ def _order(times: Times, duplicates: Duplicates, rows: int, name: str, notes: li
 
 def _refuse_duplicates(times: Times, order: Times, equal: Times, name: str) -> None:
     """Name the first few times that occur more than once."""
+    if 2 * len(equal) > len(times):
+        raise DataError(
+            f"{len(equal):,} of {len(times):,} rows repeat a time, the first {time_text(times[order[equal[0]]])}",
+            wanted="each time once",
+            do="where the time of day has a column of its own, name both: time=(date, time) or --time DATE,TIME",
+            where=name,
+        )
     first = [f"{time_text(times[order[at]])} (rows {order[at] + 1:,} and {order[at + 1] + 1:,})" for at in equal[:3]]
     raise DataError(
         f"{len(equal):,} rows repeat a time: {', '.join(first)}{', ...' if len(equal) > 3 else ''}",

@@ -40,6 +40,7 @@ class Verdict(msgspec.Struct, frozen=True):
     score: float
     score_fast: float
     p_value: float
+    bar: float
     alarm: bool
     open: bool
     reason: str
@@ -107,16 +108,9 @@ class Found:
         """One row as a value."""
         shares = dict(zip(self.channels, self.by_channel[row].tolist(), strict=True))
         expected = dict(zip(self.channels, self.expected[row].tolist(), strict=True))
-        scores = (float(self.score[row]), float(self.score_fast[row]), float(self.p_value[row]))
-        return Verdict(
-            int(self.times[row]),
-            *scores,
-            bool(self.alarm[row]),
-            bool(self.open[row]),
-            str(self.reason[row]),
-            shares,
-            expected,
-        )
+        scores = (float(self.score[row]), float(self.score_fast[row]), float(self.p_value[row]), float(self.bar[row]))
+        state = (bool(self.alarm[row]), bool(self.open[row]), str(self.reason[row]))
+        return Verdict(int(self.times[row]), *scores, *state, shares, expected)
 
     def to_frame(self) -> polars.DataFrame:
         """A polars frame: time, score, score_fast, p_value, bar, alarm, open, reason, each channel's share of blame."""

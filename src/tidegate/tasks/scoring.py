@@ -33,7 +33,7 @@ Rows = NDArray[np.int64]
 Part = TypeVar("Part")
 CHUNK = 1024  # rows at a time: bounds the memory of a long history
 CLIP = 10.0  # scaled readings go no further into the network, where they would only saturate it
-WARM = 16  # readings before the network is heard, and before there is a score: the memory is still empty
+WARM = 16  # readings without a score after a start: the memory is still empty
 
 
 class Model(msgspec.Struct, frozen=True, eq=False):
@@ -117,7 +117,7 @@ def residuals(heads: Heads, weights: network.Params, z: Floats, state: Arrays) -
     found = np.concatenate([told, clipped[:, None], (clipped - held[:-1])[:, None]], axis=1)
     observed = ~np.isnan(z).all(axis=1)
     read, warm = (state[name] + observed.cumsum() for name in ("read", "warm"))
-    found[warm <= WARM, : heads.outputs] = np.nan
+    found[warm <= expect.UNSCORED, : heads.outputs] = np.nan
     found[~observed | (read <= WARM)] = np.nan
     lag = 1 if heads.ahead else 0
     expected = answers[reach - lag : len(answers) - lag, 0].astype(np.float64)
