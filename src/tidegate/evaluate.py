@@ -182,7 +182,8 @@ def _truth(series: Series, labels: Any, events: Iterable[tuple[Any, Any]]) -> ND
     spans = [(instant(a), instant(b)) for a, b in events]
     for start, end in spans:
         if end < start:
-            raise DataError(f"an event that ends at {time_text(end)}, before it starts, at {time_text(start)}")
+            saw = f"an event that ends at {time_text(end)}, before it starts, at {time_text(start)}"
+            raise DataError(saw, wanted="(start, end)")
     if spans:
         inside: NDArray[np.bool_] = np.any([(series.times >= a) & (series.times <= b) for a, b in spans], axis=0)
         return inside
