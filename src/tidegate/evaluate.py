@@ -79,8 +79,10 @@ def detector(
     """
     series = verbs.matched(det, data)
     found = det.apply(series)
-    truth, notes = _truth(series, labels, events), [] if history is None else split_notes(det, history, series)
-    rules = det.rivals_ if history is None else det.rivals_ | _forest(det, history)
+    truth, notes, rules = _truth(series, labels, events), [], det.rivals_
+    if history is not None:
+        past, held = _own(det, history)
+        notes, rules = _leaks(det, past, series), rules | _forest(det, past, held)
     table = _table(det, series, found, truth, rules, window=window, late=round(grace * SECOND))
     return msgspec.structs.replace(table, notes=notes), found
 
@@ -122,7 +124,10 @@ def _table(
 
 def split_notes(det: AnomalyDetector, history: Any, later: Series) -> list[str]:
     """What makes a test on `later` look better than the future will be, a sentence each; empty for a clean split."""
-    past, _ = _own(det, history)
+    return _leaks(det, _own(det, history)[0], later)
+
+
+def _leaks(det: AnomalyDetector, past: Series, later: Series) -> list[str]:
     return [leak.sentence for leak in leaks.check(past, later, scale=det.model_.scale)]
 
 
@@ -130,10 +135,10 @@ def planted(det: AnomalyDetector, history: Series, seed: int = 0) -> Evaluation:
     """How well planted faults are found in the rows that calibrated: what can be measured where there are no labels.
 
     Every channel in turn gets a spike, a level shift, a drift or readings of another time, one fault after another
-    through the rows. `history` is what the detector learned from, without what was left out.
+    through the rows. `history` holds what the detector learned from; whatever else is in it is left out.
     """
-    history, held = _own(det, history)
-    normal = history.where(held)
+    past, held = _own(det, history)
+    normal = past.where(held)
     broken, rng = msgspec.structs.replace(normal, labels=None), np.random.default_rng(seed)
     room = max(240, len(normal) // 24)
     for i, first in enumerate(range(room // 2, len(normal) - 130, room)):
@@ -143,7 +148,9 @@ def planted(det: AnomalyDetector, history: Series, seed: int = 0) -> Evaluation:
         )
     if broken.labels is None:
         raise DataError(f"{len(normal)} rows are too few to plant faults in", wanted="at least 260")
-    evaluation = _table(det, broken, det.apply(broken), _truth(broken, None, ()), det.rivals_ | _forest(det, history))
+    evaluation = _table(
+        det, broken, det.apply(broken), _truth(broken, None, ()), det.rivals_ | _forest(det, past, held)
+    )
     return msgspec.structs.replace(
         evaluation,
         what=f"{len(evaluation.events)} faults planted in the {len(normal):,} rows that calibrated the detector",
@@ -227,24 +234,17 @@ def _own(det: AnomalyDetector, history: Any) -> tuple[Series, NDArray[np.bool_]]
     return past, held
 
 
-def _forest(det: AnomalyDetector, history: Any) -> dict[str, Rival]:
-    """The rule that no model file can hold, learned anew from the detector's own history."""
+def _forest(det: AnomalyDetector, past: Series, held: NDArray[np.bool_]) -> dict[str, Rival]:
+    """The rule that no model file can hold, learned anew from the detector's own history (`_own`)."""
     name = "isolation_forest"
     if name not in baselines.present()[0]:
         return {}
-    past, held = _own(det, history)
     forest = baselines.learn_isolation_forest(past.values if held.all() else past.values[~held])
-    values, starts, missing = _holes(det, past.where(held))
-    scores = rivals.score(name, forest, values, starts)
-    merge = det.alarming.merge
-    return {
-        name: Rival(
-            forest, calibrate.budgeted(scores, interval=det.interval_, merge=merge, starts=starts, missing=missing)
-        )
-    }
+    rows, merge = _holes(det, past.where(held)), det.alarming.merge
+    return {name: rivals.rival(name, forest, rows, interval=det.interval_, merge=merge)}
 
 
-def _holes(det: AnomalyDetector, series: Series) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+def _holes(det: AnomalyDetector, series: Series) -> rivals.Held:
     """The values, the rows at which memory begins anew, and how many rows never came before each."""
     missing = scoring.absent(series.times, det.interval_)
     return series.values, scoring.starts(series.values, missing, det.alarming.gap), missing

@@ -394,7 +394,7 @@ def _payload(report: Report, order: Sequence[int]) -> dict[str, Any]:
     return {
         "clock": seen.clock,
         "times": _block(times, "f64"),
-        "score": _track(times, [(name, column, "f32") for name, column in judged if column is not None], limit),
+        "score": _track(times, [(name, column, "f32") for name, column in judged], limit),
         "threshold": report.budget.threshold if math.isfinite(report.budget.threshold) else None,
         "peak": float(np.max(seen.score, initial=0.0, where=np.isfinite(seen.score))),
         "budget": rate(report.budget.kept),

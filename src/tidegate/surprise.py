@@ -177,11 +177,8 @@ def _words(averages: Floats, normal: Normal, witnesses: tuple[int, ...]) -> tupl
 def _heard(words: Floats) -> Floats:
     """(T, 2) root mean square of words over spans and witnesses, and over the shortest span; NaN: nobody speaks."""
     capped = np.minimum(words, LOUDEST) ** 2
-    return np.sqrt(
-        np.stack(
-            [_mean(capped.reshape(len(words), words.shape[1] * words.shape[2]), 1), _mean(capped[:, 0], 1)], axis=1
-        )
-    )
+    every = capped.reshape(len(words), words.shape[1] * words.shape[2])
+    return np.sqrt(np.stack([_mean(every, 1), _mean(capped[:, 0], 1)], axis=1))
 
 
 def _scores(words: Floats, unit: Floats) -> Floats:

@@ -122,8 +122,7 @@ class AnomalyDetector:
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
         self.history_, self.device_ = run.history, run.device
         self.notes_ = [*series.notes, *filter(None, [run.stopped, past.unvalidated])]
-        self._remember(series, past, model, measured)
-        self.left_out_ = _left_out(series, exclude)
+        self._remember(series, past, model, measured, _left_out(series, exclude))
         return self
 
     def _measured(self, past: History, scores: NDArray[np.float64], interval: float) -> Measured:
@@ -134,7 +133,9 @@ class AnomalyDetector:
         naive = rivals.calibrated(rivals.learn(past), past, interval, merge)
         return told, learning.checks(scores, past, interval, merge), naive
 
-    def _remember(self, series: Series, past: History, model: Model, measured: Measured) -> None:
+    def _remember(
+        self, series: Series, past: History, model: Model, measured: Measured, left_out: list[tuple[int, int]]
+    ) -> None:
         """All of it, now that nothing can fail any more: what was learned, and which rows were used for what."""
         self.model_ = model
         self.calibration_, self.checks_, self.rivals_ = measured
@@ -142,7 +143,7 @@ class AnomalyDetector:
         self.split_ = {name: rows for name, rows in parts.items() if rows[1] > rows[0]}
         self.split_times_ = [(int(past.times[a]), int(past.times[b - 1])) for a, b in self.split_.values()]
         self.learned_ = _facts(series, past)
-        self.left_out_ = []
+        self.left_out_ = left_out
         self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_})
 
     def recalibrate(self, normal: Any, *, interval: str | float | None = None) -> Self:
@@ -158,7 +159,7 @@ class AnomalyDetector:
         past, old = learning.whole(series, self.alarming.gap, self.interval_), self.model_
         learned, z = learning.scaled(past)
         model, scores = learning.finish(past, z, learned, old.heads, old.weights, old.alarming)
-        self._remember(series, past, model, self._measured(past, scores, self.interval_))
+        self._remember(series, past, model, self._measured(past, scores, self.interval_), [])
         return self
 
     # ------------------------------------------------------------------ running

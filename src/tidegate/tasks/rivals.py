@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .learning import History
 
 Floats = NDArray[np.float64]
+Held = tuple[
+    Floats, NDArray[np.int64], NDArray[np.int64]
+]  # rows, which begin a stretch, how many are absent before each
 KINDS: dict[str, Any] = {"last_value": LastValue, "level": Level, "pca": Components}
 
 
@@ -37,13 +40,15 @@ def learn(past: History) -> dict[str, Any]:
 
 def calibrated(learned: dict[str, Any], past: History, interval: float, merge: int) -> dict[str, Rival]:
     """The rules with their scores on the calibration stretch made into thresholds, as the network's are."""
-    rows, starts, missing = past.values[slice(*past.calibrate)], past.calibration_starts(), past.calibration_missing()
+    rows = past.values[slice(*past.calibrate)], past.calibration_starts(), past.calibration_missing()
+    return {name: rival(name, rule, rows, interval=interval, merge=merge) for name, rule in learned.items()}
 
-    def rival(name: str, rule: Any) -> Rival:
-        scores = score(name, rule, rows, starts)
-        return Rival(rule, calibrate.budgeted(scores, interval=interval, merge=merge, starts=starts, missing=missing))
 
-    return {name: rival(name, rule) for name, rule in learned.items()}
+def rival(name: str, learned: Any, held: Held, *, interval: float, merge: int) -> Rival:
+    """One rule, with its scores on held-out rows made into thresholds."""
+    values, starts, missing = held
+    scores = score(name, learned, values, starts)
+    return Rival(learned, calibrate.budgeted(scores, interval=interval, merge=merge, starts=starts, missing=missing))
 
 
 def score(name: str, learned: Any, values: Floats, starts: NDArray[np.int64]) -> Floats:

@@ -179,8 +179,7 @@ def walk(
     at = np.arange(len(values)) + filled.cumsum()
     grid = np.full((len(values) + filled.sum(), values.shape[1]), np.nan)
     grid[at] = values
-    observed = ~np.isnan(values).all(axis=1)
-    anew, deaf = (np.flatnonzero(observed & (pause > limit)) for limit in (gap, heads.reach))
+    anew, deaf = (np.flatnonzero(pause > limit) for limit in (gap, heads.reach))
     forgets, begins = set(at[anew].tolist()), set(at[deaf].tolist())
     cuts = sorted({0, len(grid), *forgets, *begins, *range(0, len(grid), CHUNK)})
     parts = []
@@ -207,11 +206,11 @@ def absent(times: Rows, interval: float, last: int | None = None) -> Rows:
 def starts(values: Floats, missing: Rows, gap: int) -> Rows:
     """The rows at which memory begins anew: the first, and each reading after more than `gap` rows without."""
     pause, _ = pauses(values, missing, 0)
-    return np.union1d([0], np.flatnonzero((pause > gap) & ~np.isnan(values).all(axis=1))).astype(np.int64)
+    return np.union1d([0], np.flatnonzero(pause > gap)).astype(np.int64)
 
 
 def pauses(values: Floats, missing: Rows, silent: int) -> tuple[Rows, int]:
-    """(T,) how many rows in a row, absent or empty, came before each, and how many the data ends with.
+    """(T,) how many rows in a row, absent or empty, came before each reading (an empty row has 0), and at the end.
 
     >>> pauses(np.array([[1.0], [np.nan], [2.0], [3.0], [np.nan]]), np.array([0, 0, 5, 0, 0]), silent=2)
     (array([2, 0, 6, 0, 0]), 1)
@@ -219,4 +218,4 @@ def pauses(values: Floats, missing: Rows, silent: int) -> tuple[Rows, int]:
     place = np.cumsum(missing + 1)
     observed = ~np.isnan(values).all(axis=1)
     heard = np.maximum.accumulate(np.concatenate([[-silent], np.where(observed, place, -silent)]))
-    return place - heard[:-1] - 1, int(place[-1] - heard[-1])
+    return np.where(observed, place - heard[:-1] - 1, 0), int(place[-1] - heard[-1])
