@@ -18,8 +18,9 @@ from hypothesis.extra.numpy import arrays
 
 from tidegate.errors import DataError, MissingExtraError, SettingError
 from tidegate.layout import Layout
-from tidegate.reader import as_series, read, read_many
+from tidegate.reader import read, read_many
 from tidegate.series import SECOND, check, instant, time_text
+from tidegate.tasks.verbs import as_series
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ class Source(NamedTuple):
 
     def series(self, model: AnomalyDetector | None = None) -> Series:
         """The data; for a model only its channels, so that other columns may hold what they like."""
-        from .reader import as_series
+        from .tasks.verbs import as_series
 
         series = self._read(model.channels_ if model else self.channels, modelled=model is not None)
         if self.ignore and series.select(self.ignore):  # a name that is not there is refused

@@ -106,21 +106,6 @@ def read_many(
     return {name: tables.series(part, _renamed(asked, name), list(notes)) for name, part in parts.items()}
 
 
-def as_series(data: Any, *, interval: float | str | None = None, channels: Sequence[str] | None = None) -> Series:
-    """What every verb does with its data: a Series as it is, anything else through `read`.
-
-    >>> as_series([[1.0], [2.0]], interval="5min").interval
-    300.0
-    """
-    if not isinstance(data, Series):
-        return read(np.asarray(data) if isinstance(data, list | tuple) else data, interval=interval, channels=channels)
-    series: Series = data if channels is None else data.select(channels)
-    if interval is None or series.clock:
-        return series
-    paced = check(series.values, None, series.channels, interval=interval)
-    return msgspec.structs.replace(series, times=paced.times, interval=paced.interval)
-
-
 def _one(source: Any, query: str | None, asked: Asked) -> Series:
     """One source as one Series."""
     if isinstance(source, np.ndarray) and not asked.missing:

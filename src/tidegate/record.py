@@ -14,6 +14,7 @@ from types import ModuleType
 from .errors import MissingExtraError, SettingError
 
 Reading = dict[str, float]
+STAT = Path("/proc/stat")  # Linux only; psutil does not have everything that is in it
 
 
 def host(*, interval: float = 1.0, seconds: float | None = None) -> Iterator[tuple[int, Reading]]:
@@ -103,6 +104,17 @@ def _counters(psutil: ModuleType) -> Reading:
         "net_received": net.bytes_recv,
         "net_packets": net.packets_sent + net.packets_recv,
     }
+    if STAT.exists():
+        counts |= {"processes_started": _started(STAT.read_text())}
     if disk is not None:  # a container may have no disk of its own
         counts |= {"disk_read": disk.read_bytes, "disk_written": disk.write_bytes, "disk_writes": disk.write_count}
     return {name: float(count) for name, count in counts.items()}
+
+
+def _started(stat: str) -> int:
+    """Processes started since boot, out of /proc/stat: short ones end between two readings, and only this shows them.
+
+    >>> _started("cpu 1 2 3\\nprocesses 4711\\nprocs_running 2\\n")
+    4711
+    """
+    return next(int(line.split()[1]) for line in stat.splitlines() if line.startswith("processes "))

@@ -130,6 +130,7 @@ def check(
     name: str = "array",
     duplicates: Duplicates = "error",
     notes: Sequence[str] = (),
+    copy: bool = True,
 ) -> Series:
     """The one way to a `Series`: everything that can be wrong with readings is refused or noted here, once.
 
@@ -139,11 +140,12 @@ def check(
     >>> series.notes
     ('constant channel: c1', '16.7 % of the values are missing')
 
-    values (T, C) or (T,): numbers, NaN = missing; copied. times (T,): UTC nanoseconds; without them row numbers count,
-    one every `interval` (seconds or "5min"; 1 s if not given). Unsorted rows are sorted and noted; of rows with equal
-    times `duplicates="last"` keeps the last, "error" refuses. Raises DataError.
+    values (T, C) or (T,): numbers, NaN = missing; copied, unless `copy` is False: the caller gives them away.
+    times (T,): UTC nanoseconds; without them row numbers count, one every `interval` (seconds or "5min"; 1 s if not
+    given). Unsorted rows are sorted and noted; of rows with equal times `duplicates="last"` keeps the last, "error"
+    refuses. Raises DataError.
     """
-    table = _matrix(values, name)
+    table = _matrix(values, name, copy)
     names = _names(channels, table.shape[1], name)
     low, high = np.fmin.reduce(table, axis=0), np.fmax.reduce(table, axis=0)
     _refuse_infinite(table, low, high, names, name)
@@ -208,15 +210,15 @@ def span_text(seconds: float) -> str:
     return f"{seconds / size:.4g} {unit}"
 
 
-def _matrix(values: Any, name: str) -> Floats:
-    """A float64 copy (T, C) of what was given."""
+def _matrix(values: Any, name: str, copy: bool) -> Floats:
+    """What was given as float64 (T, C), row after row in memory; a copy, unless that can and may be spared."""
     try:
         if isinstance(values, np.ma.MaskedArray):
             values = np.ma.filled(values.astype(np.float64), np.nan)
         given = np.asarray(values)
         if given.dtype.kind not in "fiub":
             raise DataError(f"values of type {given.dtype}", wanted="numbers", where=name)
-        table = np.array(given, dtype=np.float64, order="C")
+        table = np.array(given, dtype=np.float64, order="C", copy=copy or None)
     except (TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise

@@ -87,7 +87,7 @@ def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
             where=asked.name,
         )
     return check(
-        blank(pl.DataFrame(found).to_numpy(), asked.missing),
+        blank(pl.DataFrame(found).to_numpy(order="c", writable=True), asked.missing),
         frame[CLOCK].to_numpy() if CLOCK in frame.columns else None,
         [column.name for column in found],
         interval=asked.interval,
@@ -95,6 +95,7 @@ def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
         name=asked.name,
         duplicates=asked.duplicates,
         notes=notes,
+        copy=False,
     )
 
 

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from .. import calibrate, save, train
 from ..calibrate import AlarmState, Calibration, Threshold
 from ..errors import DataError, ModelFileError, SettingError
-from ..reader import as_series
 from ..save import File
 from ..scale import Scale
 from ..series import SECOND, Series, instant, span_text, time_text
 from ..settings import SIZES, Alarming, Network, Size, Training, Window, one_of, rate
-from ..surprise import SPANS, Normal
+from ..surprise import SPANS, Normal, width
 from ..train import Epoch, Fit
 from . import expect, rivals, scoring, verbs
 from .expect import Heads
@@ -101,7 +100,7 @@ class AnomalyDetector:
         checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
         on_epoch    called with each epoch's record
         """
-        series, alarming, exclude = as_series(X, interval=interval), self.alarming, list(exclude)
+        series, alarming, exclude = verbs.as_series(X, interval=interval), self.alarming, list(exclude)
         if resume and checkpoint is None:
             raise SettingError(
                 "resume=True without a checkpoint", wanted="the file that training wrote", do="give both"
@@ -153,7 +152,7 @@ class AnomalyDetector:
         What was normal before and is no longer, is unusual from now on.
         """
         self._fitted()
-        series, _ = verbs.match(as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
+        series, _ = verbs.match(verbs.as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
         from . import learning
 
         past, old = learning.whole(series, self.alarming.gap, self.interval_), self.model_
@@ -435,6 +434,7 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     }
     table |= dict.fromkeys(("scale/center", "scale/spread", "band"), ((c,), "float64"))
     table |= {"normal/residual": ((outputs, c), "float64"), "normal/average": ((spans, outputs, c), "float64")}
+    table["normal/apart"] = (spans, len(spec.heads.witnesses), *2 * (width(c),)), "float64"
     table |= {"normal/word": ((spans, len(spec.heads.witnesses)), "float64"), "normal/score": ((2, 2), "float64")}
     table |= {name: (shape, "float64") for name, shape in spec.shapes.items() if name.startswith("rivals/")}
     lengths = spec.calibration.get("lengths", {})

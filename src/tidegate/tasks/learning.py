@@ -25,10 +25,7 @@ from .scoring import Floats, Model
 if TYPE_CHECKING:
     from torch import Tensor
 
-HIDDEN_CELLS, HIDDEN_CHANNELS = (
-    0.02,
-    0.05,
-)  # readings and whole channels hidden while training, so that gaps are no surprise
+HIDDEN_CELLS, HIDDEN_CHANNELS, HIDDEN_ROWS = 0.02, 0.05, 0.02  # shares hidden while training: a gap is no surprise
 FEW = 20  # scores on which a budget can be checked
 ENOUGH = 8  # windows that a validation stretch needs to be worth listening to
 LEAD = 1024  # rows read before the calibration stretch
@@ -175,10 +172,11 @@ class _Loss:
         return total
 
     def _kept(self, seen: Tensor, generator: Any) -> Tensor:
-        n, _, c = seen.shape
+        n, t, c = seen.shape
         cells: Tensor = self._random("rand", seen.shape, generator) >= HIDDEN_CELLS
         channels: Tensor = self._random("rand", (n, 1, c), generator) >= HIDDEN_CHANNELS
-        return cells * channels
+        rows: Tensor = self._random("rand", (n, t, 1), generator) >= HIDDEN_ROWS
+        return cells * channels * rows
 
     def _random(self, kind: str, shape: Any, generator: Any) -> Any:
         # drawn on the processor, whatever the device: the numbers depend on the seed alone

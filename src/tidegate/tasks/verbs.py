@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from .. import save
 from ..cells import GATES
 from ..errors import DataError, ModelFileError, NotFittedError, SettingError
-from ..reader import as_series
-from ..series import LARGEST, SECOND, Series, span_text
+from ..series import LARGEST, SECOND, Series, check, span_text
 
 Arrays = dict[str, NDArray[Any]]
 Spec = TypeVar("Spec")
@@ -85,6 +84,23 @@ def require_fitted(task: Any, learned: str) -> None:
             f"this {type(task).__name__} has learned nothing yet",
             do="call fit(normal) first, or tidegate.load a model file",
         )
+
+
+def as_series(data: Any, *, interval: float | str | None = None, channels: Sequence[str] | None = None) -> Series:
+    """What every verb does with its data: a Series as it is, anything else through `tidegate.read`.
+
+    >>> as_series([[1.0], [2.0]], interval="5min").interval
+    300.0
+    """
+    if not isinstance(data, Series):
+        from ..reader import read  # a program that brings its own Series never reads a file
+
+        return read(np.asarray(data) if isinstance(data, list | tuple) else data, interval=interval, channels=channels)
+    series: Series = data if channels is None else data.select(channels)
+    if interval is None or series.clock:
+        return series
+    paced = check(series.values, None, series.channels, interval=interval)
+    return msgspec.structs.replace(series, times=paced.times, interval=paced.interval)
 
 
 def given(X: Any, interval: float) -> Series:
