@@ -185,6 +185,8 @@ def test_the_version_is_that_of_the_package() -> None:
         (["fit", "anomaly", "a.csv", "-o", "m", "--size", "huge"], "'small', 'medium', 'large'"),
         (["fit", "anomaly", "a.csv", "-o", "m", "--false-alarms", "weekly"], "not a budget of alarms"),
         (["fit", "anomaly", "a.csv", "-o", "m", "--exclude", "2024-01-01"], "write START..END"),
+        (["fit", "anomaly", "a.csv", "-o", "m", "--exclude", "2024-02-30..2024-03-01"], "cannot read '2024-02-30'"),
+        (["fit", "anomaly", "a.csv", "-o", "m", "--until", "yesterday"], "cannot read 'yesterday'"),
         (["fit", "anomaly", "a.csv", "-o", "m", "--resume"], "give --checkpoint FILE too"),
         (["fit", "anomaly", "a.csv", "-o", "."], "is a folder"),
         (["apply", "m", "a.csv", "-o", "out.xlsx"], ".csv, .parquet, .jsonl"),

@@ -195,3 +195,67 @@ def test_a_handful_of_rows_gives_sizes_and_none_are_refused(rows: int) -> None:
     assert (normal.average > 0).all()
     with pytest.raises(tg.DataError, match="no row in which normal can be measured"):
         surprise.learn(residuals(), WITNESSES, STARTS, np.zeros(ROWS, dtype=bool))
+
+
+def alike(rows: int, seed: int, correlation: float = 0.98) -> surprise.Floats:
+    """Residuals of four channels in two pairs that move together."""
+    rng = np.random.default_rng(seed)
+    common, own = rng.standard_normal((2, rows, OUTPUTS, CHANNELS))
+    return np.sqrt(correlation) * np.repeat(common[..., :2], 2, axis=2) + np.sqrt(1 - correlation) * own
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Normal:
+    return surprise.learn(alike(ROWS, 0), WITNESSES, STARTS, np.arange(ROWS) > ROWS // 2)[0]
+
+
+def test_a_sensor_that_leaves_its_twin_is_heard_louder_than_both_together(pairs: Normal) -> None:
+    rows, together = alike(300, 1), alike(300, 1)
+    rows[200:, :, 0] += 1.0
+    together[200:, :, :2] += 1.0
+    apart, both = judge(rows, pairs), judge(together, pairs)
+    assert apart.fast[200:].mean() > 2 * both.fast[200:].mean()
+    assert apart.score[230:].mean() > both.score[230:].mean()
+    assert np.argmax(apart.by_channel[260:].sum(axis=0)) == 0
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_a_missing_sensor_does_not_make_its_twin_unusual(pairs: Normal, share: float) -> None:
+    rows = alike(3000, 1)
+    rows[np.random.default_rng(2).random(3000) < share, :, 0] = np.nan
+    assert (judge(rows, pairs).score[200:] > 1).mean() < 0.08
+    rows[1500:, :, 1] += 2.0
+    assert (judge(rows, pairs).score[1600:] > 1).mean() > 0.9
+
+
+def test_what_belongs_together_is_learned_from_rows_with_holes() -> None:
+    holed = alike(ROWS, 0)
+    holed[np.random.default_rng(2).random(ROWS) < 0.2, :, 0] = np.nan
+    rows = alike(300, 1)
+    rows[200:, :, 0] += 1.0
+    found = judge(rows, surprise.learn(holed, WITNESSES, STARTS, np.arange(ROWS) > ROWS // 2)[0])
+    assert found.score[230:].mean() > 2
+    assert np.argmax(found.by_channel[260:].sum(axis=0)) == 0
+
+
+def test_channels_never_seen_before_calibration_speak_for_themselves() -> None:
+    rows = alike(ROWS, 0)
+    rows[: ROWS // 2 + 1, :, 2] = np.nan
+    normal = surprise.learn(rows, WITNESSES, STARTS, np.arange(ROWS) > ROWS // 2)[0]
+    apart = np.delete(normal.apart[..., 2, :], 2, axis=-1)
+    assert not apart.any()
+    assert normal.apart[0, 0, 0, 1] < -5
+    whole = surprise.learn(rows, WITNESSES, STARTS, np.ones(ROWS, bool))[0]
+    np.testing.assert_array_equal(whole.apart, np.broadcast_to(np.eye(CHANNELS), whole.apart.shape))
+
+
+def test_what_belongs_together_can_be_given(pairs: Normal) -> None:
+    again, _ = surprise.learn(residuals(), WITNESSES, STARTS, np.ones(ROWS, bool), pairs.apart)
+    np.testing.assert_array_equal(again.apart, pairs.apart)
+
+
+def test_many_channels_speak_for_themselves() -> None:
+    rows = np.random.default_rng(0).standard_normal((300, 2, 130))
+    normal, _ = surprise.learn(rows, (1, 1), STARTS, np.arange(300) > 150)
+    assert normal.apart.shape == (len(surprise.SPANS), 2, 0, 0)
+    assert np.isfinite(surprise.score(rows, normal, (1, 1), surprise.start(2, 130))[0].score).all()

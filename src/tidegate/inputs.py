@@ -27,7 +27,14 @@ def stretches(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
     pairs = [text.partition("..") for text in value]
     if not all(all(pair) for pair in pairs):
         raise click.BadParameter("write START..END, as in 2024-03-09T10:00..2024-03-09T12:30, or 4000..4600 for rows")
-    return [(first, last) for first, _, last in pairs]
+    return [(str(moment(ctx, param, first)), str(moment(ctx, param, last))) for first, _, last in pairs]
+
+
+def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """An option's value that must be a time, or the number of a row."""
+    from .series import instant
+
+    return value if value is None or value.isdecimal() else _understood(lambda text: instant(text) or 1, value)
 
 
 def budget(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -52,8 +59,12 @@ def _understood(reader: Callable[[str], float], value: str | None) -> str | None
 
 
 READING = options(
-    click.option("--from", "first", metavar="TIME", help="Take the rows from here on: a time, or a row number."),
-    click.option("--until", metavar="TIME", help="Take the rows before this: a time, or a row number."),
+    click.option(
+        "--from", "first", callback=moment, metavar="TIME", help="Take the rows from here on: a time, or a row number."
+    ),
+    click.option(
+        "--until", callback=moment, metavar="TIME", help="Take the rows before this: a time, or a row number."
+    ),
     click.option("--time", metavar="COL", help="The column of times, or DATE,TIME for two, if not found."),
     click.option("--time-format", metavar="FORMAT", help="How times are written, as in '%d/%m/%Y %H:%M'."),
     click.option("--zone", metavar="NAME", help="Of times without an offset, as in Europe/Rome; UTC if not given."),

@@ -104,17 +104,18 @@ def _counters(psutil: ModuleType) -> Reading:
         "net_received": net.bytes_recv,
         "net_packets": net.packets_sent + net.packets_recv,
     }
-    if STAT.exists():
-        counts |= {"processes_started": _started(STAT.read_text())}
+    forks = _forks(STAT.read_text()) if STAT.exists() else None
+    if forks is not None:
+        counts["forks"] = forks
     if disk is not None:  # a container may have no disk of its own
         counts |= {"disk_read": disk.read_bytes, "disk_written": disk.write_bytes, "disk_writes": disk.write_count}
     return {name: float(count) for name, count in counts.items()}
 
 
-def _started(stat: str) -> int:
-    """Processes started since boot, out of /proc/stat: short ones end between two readings, and only this shows them.
+def _forks(stat: str) -> int | None:
+    """Processes and threads started since boot, out of /proc/stat: only this shows those too short to be seen.
 
-    >>> _started("cpu 1 2 3\\nprocesses 4711\\nprocs_running 2\\n")
+    >>> _forks("cpu 1 2 3\\nprocesses 4711\\nprocs_running 2\\n")
     4711
     """
-    return next(int(line.split()[1]) for line in stat.splitlines() if line.startswith("processes "))
+    return next((int(line.split()[1]) for line in stat.splitlines() if line.startswith("processes ")), None)

@@ -7,9 +7,9 @@ the score, and where it has learned much they keep it honest.
 1. A residual is divided by its size on held-out normal rows and cut at +-8.
 2. It is averaged **with its sign** over several spans of rows, before it is squared: one that keeps its sign for a
    while is a change of behaviour, one that flips is noise.
-3. Each average is divided by its own size on normal rows, and what the channels usually say together is taken out of
-   it (`apart`): sensors that move as one count once, and one that leaves the others counts for more.
-4. A witness's word, for one span, is the root mean square over channels, averaged over its residuals, in units of its
+3. Each average is divided by its own size on normal rows.
+4. A witness's word, for one span, is the root mean square over channels, what they usually say together taken out
+   (`together.py`: sensors that move as one count once), averaged over its residuals, in units of its
    99 % point on normal rows: now a word of 1 is equally rare for all witnesses and spans.
 5. A word counts at most 5, or the loudest span would drown a short event in the memory of a long one.
 6. The score is the root mean square over spans and witnesses; the fast score takes the shortest span alone.
@@ -20,12 +20,13 @@ Causal, constant work a row; a missing reading leaves its averages as they are a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from . import together
 from .errors import DataError
 
 Floats = NDArray[np.float64]
@@ -38,8 +39,6 @@ LOUDEST = 5.0
 RARE = 0.99
 FOLDS = 4  # parts of the calibration rows, each scored in the sizes of the others
 CHUNK = 1024  # rows at a time: bounds the memory of a long calibration
-RELATED = 3.0  # independent rows per channel at which half of the correlation that they show is believed
-WIDE = 128  # channels beyond which each speaks for itself: their correlations grow with the square
 
 
 class Normal(msgspec.Struct, frozen=True, eq=False):
@@ -51,7 +50,7 @@ class Normal(msgspec.Struct, frozen=True, eq=False):
     residual: Floats
     average: Floats
     apart: Floats
-    """(spans, witnesses, C, C) takes out of averages what channels say together; (..., 0, 0): nothing"""
+    """(spans, witnesses, C, C) the inverse correlations of averages, as `together.learn` gives them"""
     word: Floats
     score: Floats
     """(2, 2) of the score and of the fast score: with all witnesses, and where the first one is not heard"""
@@ -71,7 +70,11 @@ def start(residuals: int, channels: int) -> Floats:
 
 
 def learn(
-    residuals: Floats, witnesses: tuple[int, ...], starts: NDArray[np.int64], held: NDArray[np.bool_]
+    residuals: Floats,
+    witnesses: tuple[int, ...],
+    starts: NDArray[np.int64],
+    held: NDArray[np.bool_],
+    apart: Floats | None = None,
 ) -> tuple[Normal, Floats]:
     """What is normal, from the rows `held` (T,) out of training among residuals (T, R, C), and their scores.
 
@@ -84,7 +87,8 @@ def learn(
     A row that helped to set the sizes looks smaller in them than a new one would. So the scores, from which thresholds
     are made, are taken in turn: each quarter of the rows in the sizes of the other three (cross-conformal prediction,
     Vovk 2015); quarters of time, so that a row's neighbours do not speak for it. Which channels go together is learned
-    from the rows before, so that the sizes know how far that holds later. Raises DataError without any row.
+    from the rows before, so that the sizes know how far that holds later; or it is known (`apart`). Raises DataError
+    without any row.
     """
     seen_rows = ~np.isnan(residuals[held]).all(axis=(1, 2))
     if not seen_rows.any():
@@ -99,9 +103,10 @@ def learn(
             seen[k] += (~np.isnan(part)).sum(axis=0)
     left_out = np.concatenate([1 - np.eye(FOLDS), np.ones((1, FOLDS))])  # without each quarter, and with all
     sizes = _sizes(np.tensordot(left_out, squares, 1), np.tensordot(left_out, seen, 1))
-    first = int(np.argmax(held))
-    early = _averages(residuals[:first], size, starts[starts < first], np.ones(first, dtype=bool))
-    apart = _apart((averages for _, averages in early), witnesses, size.shape)
+    if apart is None:
+        first = int(np.argmax(held))
+        early = _averages(residuals[:first], size, starts[starts < first], np.ones(first, dtype=bool))
+        apart = together.learn((averages for _, averages in early), SPANS, _parts(witnesses), size.shape[1])
     ones = np.ones((len(SPANS), len(witnesses))), np.ones((2, 2))
     plain = [Normal(size, one, apart, *ones) for one in sizes]
     every = (averages for _, averages in _averages(residuals, size, starts, held))
@@ -127,35 +132,6 @@ def _averages(
         if len(kept):
             yield slice(done, done + len(kept)), kept
         done += len(kept)
-
-
-def width(channels: int) -> int:
-    """Of so many channels, how many are told apart: all or none."""
-    return channels if channels <= WIDE else 0
-
-
-def _apart(pieces: Iterable[Floats], witnesses: tuple[int, ...], shape: tuple[int, int]) -> Floats:
-    """What takes out of averages (T, spans, R, C) that channels say together: (spans, witnesses, C, C).
-
-    The inverse square root of their correlations (ZCA-cor: Kessy, Lewin, Strimmer 2018), which changes each channel as
-    little as can be, so that it can still be blamed. A correlation is believed as far as the rows can tell one.
-    """
-    c, rows = width(shape[1]), 0
-    products = np.zeros((len(SPANS), shape[0], c, c))
-    for averages in pieces:
-        said = np.nan_to_num(averages[..., :c]).transpose(1, 2, 3, 0)
-        products += said @ said.swapaxes(2, 3)
-        rows += len(averages)
-    size = np.sqrt(np.einsum("srcc->src", products))
-    size = np.where(size > 0, size, 1.0)
-    alike = products / (size[..., :, None] * size[..., None, :])
-    alike = np.stack([alike[:, part].mean(axis=1) for part in _parts(witnesses)], axis=1)
-    doubt = RELATED * c / (RELATED * c + rows / np.array(SPANS)) if rows and c else np.ones(len(SPANS))
-    alike = (1 - doubt)[:, None, None, None] * alike
-    alike[..., np.arange(c), np.arange(c)] = 1.0
-    values, vectors = np.linalg.eigh(alike)
-    told: Floats = (vectors / np.sqrt(np.maximum(values, 1e-3))[..., None, :]) @ vectors.swapaxes(2, 3)
-    return told
 
 
 def _parts(witnesses: tuple[int, ...]) -> list[slice]:
@@ -209,25 +185,13 @@ def score(residuals: Floats, normal: Normal, witnesses: tuple[int, ...], state: 
 def _words(averages: Floats, normal: Normal, witnesses: tuple[int, ...]) -> tuple[Floats, Floats]:
     """(T, spans, witnesses) what each witness says, NaN where it saw nothing; each channel's share of it, (..., C)."""
     parts = _parts(witnesses)
-    squares = _told_apart(averages / normal.average, normal.apart[:, np.repeat(np.arange(len(parts)), witnesses)]) ** 2
-    loud = np.sqrt(_mean(squares, 3))
-    total = np.nansum(squares, axis=3, keepdims=True)
-    shares = np.nan_to_num(squares) / np.where(total > 0, total, 1.0)
+    told = together.parts(averages / normal.average, normal.apart, parts)
+    loud = np.sqrt(np.maximum(_mean(told, 3), 0.0))
+    blame = np.maximum(np.nan_to_num(told), 0.0)
+    total = blame.sum(axis=3, keepdims=True)
+    shares = blame / np.where(total > 0, total, 1.0)
     words = np.stack([_mean(loud[:, :, part], 2) for part in parts], axis=2)
     return words, np.stack([shares[:, :, part].sum(axis=2) / (part.stop - part.start) for part in parts], axis=2)
-
-
-def _told_apart(sized: Floats, apart: Floats) -> Floats:
-    """Averages (T, spans, R, C) in units of their sizes, without what channels say together; `apart` (spans, R, C, C).
-
-    One channel after the other: the order of a sum, and so its bits, must not depend on how many rows there are.
-    """
-    if not apart.shape[-1]:
-        return sized
-    filled, told = np.nan_to_num(sized), np.zeros_like(sized)
-    for c in range(sized.shape[3]):
-        told += filled[..., c, None] * apart[:, :, c]
-    return np.where(np.isnan(sized), np.nan, told)
 
 
 def _heard(words: Floats) -> Floats:

@@ -17,15 +17,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import calibrate, save, train
+from .. import calibrate, save
 from ..calibrate import AlarmState, Calibration, Threshold
 from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale
 from ..series import SECOND, Series, instant, span_text, time_text
-from ..settings import SIZES, Alarming, Network, Size, Training, Window, one_of, rate
-from ..surprise import SPANS, Normal, width
-from ..train import Epoch, Fit
+from ..settings import SIZES, Alarming, Epoch, Network, Size, Training, Window, one_of, rate
+from ..surprise import SPANS, Normal
+from ..together import width
 from . import expect, rivals, scoring, verbs
 from .expect import Heads
 from .found import Alarm, Found, Verdict, blame, name_channels
@@ -106,12 +106,13 @@ class AnomalyDetector:
                 "resume=True without a checkpoint", wanted="the file that training wrote", do="give both"
             )
         rate(alarming.budget)  # a wrong budget is refused before an hour of training, not after
-        from . import learning  # running a model needs none of it
+        from .. import train  # running a model needs neither
+        from . import learning
 
         past = learning.history(series, exclude, self.window or Window(), alarming.gap)
         learned, z = learning.scaled(past)
         heads, training = self._heads(len(series.channels)), self.training or SIZES[self.size][1]
-        run = Fit({}, device=train.device(self.device))
+        run = train.Fit({}, device=train.device(self.device))
         problem = learning.problem(past, z, heads, training, self.seed, run.device)
         path = Path(checkpoint) if checkpoint else None
         epochs = train.fit(problem, training, run, seed=self.seed, checkpoint=path, resume=resume)
@@ -149,7 +150,7 @@ class AnomalyDetector:
         """Keep the network, but measure anew what is normal, level and spread too, on later history known to be good.
 
         For the day when the process has settled at a new level, or a sensor was replaced: seconds, not a new training.
-        What was normal before and is no longer, is unusual from now on.
+        What was normal before and is no longer, is unusual from now on. Which channels go together stays as it was.
         """
         self._fitted()
         series, _ = verbs.match(verbs.as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
@@ -157,7 +158,7 @@ class AnomalyDetector:
 
         past, old = learning.whole(series, self.alarming.gap, self.interval_), self.model_
         learned, z = learning.scaled(past)
-        model, scores = learning.finish(past, z, learned, old.heads, old.weights, old.alarming)
+        model, scores = learning.finish(past, z, learned, old.heads, old.weights, old.alarming, apart=old.normal.apart)
         self._remember(series, past, model, self._measured(past, scores, self.interval_), [])
         return self
 

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import kernels, network
+from ..errors import SettingError
 from ..settings import Network
 
 WIDTHS = {"streaming": 2, "classical": 8}  # of the bottleneck; wider ones learn to copy
 DECODER = 32  # units of a decoder
+FARTHEST = 1024  # rows that an answer may lie ahead or back
 UNSCORED = 8  # first rows of a training window: the state still forgets that it began at zero
 
 
@@ -30,6 +32,11 @@ class Heads(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ahead: tuple[int, ...] = (1, 4, 16)
     back: tuple[int, ...] = (0, 4, 16)
     form: str = "streaming"
+
+    def __post_init__(self) -> None:
+        for lags, least in ((self.ahead, 1), (self.back, 0)):  # a file may say anything
+            if len(set(lags)) < len(lags) or any(not least <= lag <= FARTHEST for lag in lags):
+                raise SettingError(f"lags of {lags}", wanted=f"each once, from {least} to {FARTHEST} rows")
 
     @property
     def reach(self) -> int:

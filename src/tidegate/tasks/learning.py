@@ -184,11 +184,18 @@ class _Loss:
 
 
 def finish(
-    past: History, z: Floats, learned: Scale, heads: Heads, weights: network.Params, alarming: Alarming
+    past: History,
+    z: Floats,
+    learned: Scale,
+    heads: Heads,
+    weights: network.Params,
+    alarming: Alarming,
+    apart: Floats | None = None,
 ) -> tuple[Model, Floats]:
     """The running model, and the scores of the calibration stretch: from rows that training never saw.
 
-    What is read begins LEAD rows earlier, by which time a beginning is forgotten.
+    What is read begins LEAD rows earlier, by which time a beginning is forgotten; those rows tell which channels go
+    together, where that is not known (`apart`). In a short history training has seen some of them.
     """
     first, last = past.calibrate
     lead = max(0, first - LEAD)
@@ -201,7 +208,7 @@ def finish(
     parts, at, anew, _ = scoring.walk(read, z[lead:last], past.missing[lead:last], heads, alarming.gap, fresh)
     found, expected = (np.concatenate([part[i] for part in parts])[at] for i in (0, 1))
     held = np.arange(lead, last) >= first
-    normal, scores = surprise.learn(found, heads.witnesses, np.union1d([0], anew), held)
+    normal, scores = surprise.learn(found, heads.witnesses, np.union1d([0], anew), held, apart)
     misses = np.abs(z[first:last] - expected[held])
     blank = np.isnan(misses).all(axis=0)
     band = np.where(blank, 0.0, np.nanquantile(np.where(blank, 0.0, misses), 0.99, axis=0))
