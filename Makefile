@@ -11,10 +11,11 @@ demo: $(READY)
 
 test: check types tests
 
-# constraints.txt pins every version; torch comes as pip's CPU build of the pinned version
-$(READY): pyproject.toml constraints.txt
+# constraints.txt pins every version; torch comes as pip's CPU build of the pinned version. The core is compiled here,
+# by the compilers' own tools from pip and the machine's g++.
+$(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/tidegate/kernels/cpp/*)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt scikit-build-core nanobind cmake ninja
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $(READY)
 

@@ -365,7 +365,8 @@ names, modules = tidegate.__all__, {modules!r}
 for before in (False, True):
     for name in names:
         for module in [module for module in sys.modules if module.partition(".")[0] == "tidegate"]:
-            del sys.modules[module]
+            if not module.endswith("._core"):  # what is compiled can be loaded once
+                del sys.modules[module]
         if before and f"tidegate.{{name}}" in modules:
             importlib.import_module(f"tidegate.{{name}}")
         print(name, type(getattr(importlib.import_module("tidegate"), name, None)).__name__)

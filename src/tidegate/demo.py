@@ -17,9 +17,9 @@ from .evaluate import Evaluation
 from .reader import read
 from .report import rate
 from .series import SECOND, Series, instant, span_text, time_text
+from .settings import Epoch
 from .tasks.anomaly import AnomalyDetector
 from .tasks.found import Found
-from .train import Epoch
 
 RECORDING = Path(__file__).parent / "recording"
 BUDGET = "10/h"  # about four alarms in the 22 minutes that calibrate: a rarer budget would rest on the guess of a tail

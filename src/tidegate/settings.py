@@ -83,6 +83,23 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _checked(self)
 
 
+class Epoch(msgspec.Struct, frozen=True):
+    """What one epoch did; losses in the units of the loss, `best` if these weights are kept."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float | None
+    """None where there are no rows to validate on"""
+    learning_rate: float
+    seconds: float
+    best: bool
+
+    @property
+    def loss(self) -> float:
+        """The validation loss, or the training loss where there is none."""
+        return self.train_loss if self.valid_loss is None else self.valid_loss
+
+
 class Alarming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How scores become alarms: after how many quiet rows one closes, and how many missing rows end memory."""
 

@@ -21,29 +21,12 @@ from numpy.typing import NDArray
 
 from . import save
 from .errors import DataError, MissingExtraError, ModelFileError, SettingError
-from .settings import Training
+from .settings import Epoch, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Weights = dict[str, NDArray[np.float32]]
-
-
-class Epoch(msgspec.Struct, frozen=True):
-    """What one epoch did; losses in the units of the loss, `best` if these weights are kept."""
-
-    epoch: int
-    train_loss: float
-    valid_loss: float | None
-    """None where there are no rows to validate on"""
-    learning_rate: float
-    seconds: float
-    best: bool
-
-    @property
-    def loss(self) -> float:
-        """The validation loss, or the training loss where there is none."""
-        return self.train_loss if self.valid_loss is None else self.valid_loss
 
 
 @dataclass

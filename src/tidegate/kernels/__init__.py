@@ -1,4 +1,4 @@
-"""Which backend runs what: NumPy arrays go to the reference, torch tensors to torch's own layers.
+"""Which backend runs what: float32 on the processor goes to the compiled core, the rest to the reference or to torch.
 
 The primitives here are all that a network's forward pass is written in, so that one text trains and runs.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import cells
-from . import reference
+from . import cpu, reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +20,8 @@ else:
     Array = Any
 
 BACKENDS = {
-    "running (NumPy)": "reference: one step at a time, bits independent of batch and length",
-    "training (torch)": "torch's own layers; several models as one batched loop",
+    "running (NumPy)": f"core: {cpu.engine()}; float64: the reference",
+    "training (torch)": f"core: {cpu.engine()}; float64 and other devices: torch",
 }
 
 
@@ -33,7 +33,8 @@ def is_numpy(x: Array) -> bool:
 def scan(cell: str, x: Any, state: Any, weights: Any) -> tuple[Any, Any]:
     """One recurrent layer over time, by the backend for the type of `x`; shapes as in `reference.scan`."""
     if is_numpy(x):
-        return reference.scan(cell, x, state, weights)
+        run = cpu.scan if x.dtype == np.float32 else reference.scan
+        return run(cell, x, state, weights)
     from . import layers
 
     return layers.scan(cell, x, state, weights)

@@ -1,22 +1,103 @@
-"""The same scan for torch tensors, with gradients: torch's own layers for one model, one batched loop for M models."""
+"""The same scan for torch tensors, with gradients: the compiled core where it can, else torch's own layers.
+
+The core takes float32 on the processor. Other types and devices go to torch: its own layers for one model, one batched
+loop for M models. `backend` tells which.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-TensorWeights = tuple[Tensor, Tensor, Tensor, Tensor]
+from .cpu import backward, engine, forward
+
+TensorWeights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
-def scan(cell: str, x: Tensor, state: Tensor, weights: TensorWeights) -> tuple[Tensor, Tensor]:
+def backend(x: Tensor) -> str:
+    """What runs a layer on this input: "core: avx2", say, or "torch", with the reason.
+
+    >>> backend(torch.zeros(1, dtype=torch.float64))
+    'torch: the core is for float32, this is float64'
+    """
+    if x.device.type != "cpu":
+        return f"torch: the core is for the processor, this is on {x.device.type}"
+    if x.dtype != torch.float32:
+        return f"torch: the core is for float32, this is {str(x.dtype).removeprefix('torch.')}"
+    return f"core: {engine()}"
+
+
+def scan(
+    cell: str, x: Tensor, state: Tensor, weights: TensorWeights, lengths: Tensor | None = None, reverse: bool = False
+) -> tuple[Tensor, Tensor]:
     """One layer over time: `x` (N, T, I), `state` (parts, N, H) -> outputs (N, T, H), last state.
 
-    With the model axis: `x` (M, N, T, I), `state` (parts, M, N, H), weights (M, ...), outputs (M, N, T, H).
+    With the model axis: `x` (M, N, T, I) or (1, N, T, I) for all, `state` (parts, M, N, H), weights (M, ...), outputs
+    (M, N, T, H). `lengths` and `reverse` as in `cpu.scan`; they need the core.
     """
+    if backend(x).startswith("core"):
+        return _core_scan(cell, x, state, weights, lengths, reverse)
     return _one(cell, x, state, weights) if weights[0].ndim == 2 else _many(cell, x, state, weights)
 
 
-def _one(cell: str, x: Tensor, state: Tensor, weights: TensorWeights) -> tuple[Tensor, Tensor]:
+def _core_scan(
+    cell: str, x: Tensor, state: Tensor, weights: TensorWeights, lengths: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    run: Any = Scan.apply
+    if weights[0].ndim == 3:
+        y, last = run(x, state, *weights, cell, lengths, reverse)
+        return y, last
+    one = [None if w is None else w[None] for w in weights]
+    y, last = run(x[None], state[:, None], *one, cell, lengths, reverse)
+    return y[0], last[:, 0]
+
+
+def _array(t: Tensor | None) -> Any:
+    return None if t is None else t.detach().numpy()
+
+
+class Scan(torch.autograd.Function):
+    """The core's layer as one step of torch's gradients; all arguments have the model axis.
+
+    Going back twice through one call (`retain_graph=True`) runs it forward again; a second derivative is refused.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
+        """`given`: x, state, w_x, w_h, b_x, b_h, then the cell, lengths, and whether to run in reverse."""
+        tensors, ctx.cell, lengths, ctx.reverse = given[:6], *given[6:]
+        ctx.lengths = _array(lengths)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        y, last, ctx.tape = Scan._run(ctx, tensors, any(ctx.needs_input_grad))
+        return torch.from_numpy(y), torch.from_numpy(last)
+
+    @staticmethod
+    def _run(ctx: Any, tensors: Any, keep: bool) -> Any:
+        x, state, *weights = map(_array, tensors)
+        count = torch.get_num_threads()
+        return forward(ctx.cell, x, state, tuple(weights), ctx.lengths, reverse=ctx.reverse, keep=keep, count=count)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        """Gradients of what `forward` was given."""
+        if all(g is None for g in grads):
+            return (None,) * 9
+        if ctx.tape.used:
+            ctx.tape = Scan._run(ctx, ctx.saved_tensors, True)[2]
+        x, state, *weights = map(_array, ctx.saved_tensors)
+        found = backward(
+            ctx.tape, x, state, tuple(weights), tuple(map(_array, grads)), ctx.needs_input_grad[:6],
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return *(None if g is None else torch.from_numpy(g) for g in found), None, None, None
+
+
+def _one(cell: str, x: Tensor, state: Tensor, weights: Any) -> tuple[Tensor, Tensor]:
     layer = getattr(torch, cell)  # torch.gru, torch.lstm, ...: what torch.nn's modules call
     hidden = [part[None] for part in state]  # a leading axis for torch's layers and directions
     start = hidden if cell == "lstm" else hidden[0]
@@ -25,7 +106,7 @@ def _one(cell: str, x: Tensor, state: Tensor, weights: TensorWeights) -> tuple[T
     return y, torch.cat(last)
 
 
-def _many(cell: str, x: Tensor, state: Tensor, weights: TensorWeights) -> tuple[Tensor, Tensor]:
+def _many(cell: str, x: Tensor, state: Tensor, weights: Any) -> tuple[Tensor, Tensor]:
     w_x, w_h, b_x, b_h = weights
     gates = x @ w_x[:, None].mT + b_x[:, None, None]  # (M, N, T, G*H)
     outputs = []

@@ -1,0 +1,33 @@
+"""The compiled core, as `cpp/module.cpp` offers it."""
+
+from typing import Any
+
+class Tape:
+    used: bool
+
+def engines() -> list[str]: ...
+def engine() -> str: ...
+def use(name: str) -> str: ...
+def forward(
+    cell: str,
+    x: Any,
+    state: tuple[Any, ...],
+    weights: tuple[Any, ...],
+    lengths: Any,
+    reverse: bool,
+    y: Any,
+    last: tuple[Any, ...],
+    keep: bool,
+    threads: int,
+) -> Tape | None: ...
+def backward(
+    tape: Tape,
+    x: Any,
+    weights: tuple[Any, ...],
+    dy: Any,
+    dlast: tuple[Any, ...],
+    dx: Any,
+    dstate: tuple[Any, ...],
+    dweights: tuple[Any, ...],
+    threads: int,
+) -> None: ...

@@ -1,0 +1,74 @@
+// What the instruction sets offer to the rest: one table of functions each, over plain arrays of floats.
+//
+// Shapes, row-major: x (M, N, T, I) or shared by all models, states (M, N, H), y (M, N, T, H), weights as in PyTorch
+// with a leading M: w_x (M, G*H, I), w_h (M, G*H, H), b_x and b_h (M, G*H). Null: not given, or not wanted.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace tidegate {
+
+enum Cell { RNN_TANH, RNN_RELU, LSTM, GRU, CELLS };
+constexpr int GATES[CELLS] = {1, 1, 4, 3}, PARTS[CELLS] = {1, 1, 2, 1};
+
+struct Shape {
+  int64_t models, rows, steps, inputs, hidden;
+  bool shared;             // one x for all models
+  bool reverse;            // each row from its last step to its first
+  const int64_t *lengths;  // (N,) how many steps of each row there are; null: all
+};
+
+struct Weights {
+  const float *w_x, *w_h, *b_x, *b_h;
+};
+
+struct Forward {
+  const float *x, *state[2];
+  float *y, *last[2];
+};
+
+struct Backward {
+  const float *x, *dy, *dlast[2];
+  float *dx, *dstate[2], *dw_x, *dw_h, *db_x, *db_h;
+};
+
+// Runs items 0 .. count-1, on as many threads as the caller allows; an item never waits for another.
+using Parallel = std::function<void(int64_t count, const std::function<void(int64_t)> &item)>;
+
+// A model that takes readings as they come: layers, and what stands before and behind them (null: nothing).
+struct Stepping {
+  int64_t models, inputs, hidden, layers, outputs;
+  const Weights *weights;         // of each layer
+  const double *center, *spread;  // (I,) of the scale
+  const float *head_w, *head_b;   // (M, O, H), (M, O)
+};
+
+class Stepper {
+ public:
+  virtual ~Stepper() = default;
+  virtual int64_t padded() const = 0;  // floats of one state
+  // x (M, S, T, I), state (layers, parts, M, S, padded) in and out, y (M, S, T, O), or H where there is no head.
+  virtual void run(const double *x, int64_t streams, int64_t steps, float *state, float *y) = 0;
+};
+
+struct Engine {
+  const char *name;
+  // How many floats `forward` keeps for `backward`.
+  int64_t (*kept)(Cell, const Shape &);
+  // `keep`: where to keep them, or null.
+  void (*forward)(Cell, const Shape &, const Weights &, const Forward &, float *keep, const Parallel &);
+  // Overwrites what was kept.
+  void (*backward)(Cell, const Shape &, const Weights &, const Backward &, float *kept, const Parallel &);
+  std::unique_ptr<Stepper> (*stepper)(Cell, const Stepping &);
+  // y (rows, count) = x (rows, K) w' + b
+  void (*linear)(const float *x, const float *w, const float *b, int64_t rows, int64_t K, int64_t count, float *y);
+};
+
+#if defined(__x86_64__)
+extern const Engine avx512, avx2;
+#endif
+extern const Engine baseline;
+
+}  // namespace tidegate

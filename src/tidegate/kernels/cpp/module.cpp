@@ -1,0 +1,333 @@
+// What Python sees of the core: `forward` and `backward` of one recurrent layer, over NumPy arrays that are read and
+// written where they are. Everything that could make a loop run astray is checked here, by name, before it starts.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "engine.hpp"
+#include "threads.hpp"
+
+namespace nb = nanobind;
+using namespace tidegate;
+
+namespace {
+
+// ------------------------------------------------------------------ which engine
+
+std::vector<const Engine *> engines() {  // the fastest first
+  std::vector<const Engine *> found;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    found.push_back(&avx512);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2);
+#endif
+  found.push_back(&baseline);
+  return found;
+}
+
+const Engine *engine = engines().front();
+
+std::string use(const std::string &name) {
+  std::string known;
+  for (const Engine *e : engines()) {
+    if (name == e->name || name.empty()) return (engine = e)->name;
+    known += std::string(known.empty() ? "" : ", ") + e->name;
+  }
+  throw nb::value_error(("no instruction set " + name + " on this machine; there are: " + known).c_str());
+}
+
+// ------------------------------------------------------------------ arguments
+
+using Sides = std::vector<int64_t>;
+
+std::string text(const Sides &shape) {
+  std::string out = "(";
+  for (size_t i = 0; i < shape.size(); i++) out += (i ? ", " : "") + std::to_string(shape[i]);
+  return out + (shape.size() == 1 ? ",)" : ")");
+}
+
+[[noreturn]] void refuse(const std::string &name, const std::string &saw, const std::string &wanted) {
+  throw nb::value_error((name + " is " + saw + "; wanted: " + wanted).c_str());
+}
+
+template <class T>
+T *array(nb::handle given, const std::string &name, const Sides &shape, const char *type, bool write) {
+  const std::string wanted = std::string("a ") + type + " array of shape " + text(shape);
+  nb::ndarray<nb::device::cpu> a;
+  nb::ndarray<nb::ro, nb::device::cpu> readable;
+  if (!(write ? nb::try_cast(given, a) : nb::try_cast(given, readable)))
+    refuse(name, "no array" + std::string(write ? " that can be written to" : "") + " but " +
+                     nb::cast<std::string>(nb::repr(given.type())), wanted);
+  auto look = [&](auto &a) {
+    if (a.dtype() != nb::dtype<T>()) refuse(name, "an array of another type", wanted);
+    Sides sides;
+    for (size_t i = 0; i < a.ndim(); i++) sides.push_back(int64_t(a.shape(i)));
+    if (sides != shape) refuse(name, "of shape " + text(sides), wanted);
+    int64_t step = 1;
+    for (size_t i = shape.size(); i-- > 0; step *= shape[i])
+      if (a.size() && shape[i] > 1 && a.stride(i) != step) refuse(name, "not contiguous", wanted + ", row after row in memory");
+    return const_cast<T *>(static_cast<const T *>(a.data()));
+  };
+  return write ? look(a) : look(readable);
+}
+
+float *floats(nb::handle given, const std::string &name, const Sides &shape, bool write = false) {
+  return given.is_none() ? nullptr : array<float>(given, name, shape, "float32", write);
+}
+
+nb::handle item(const nb::tuple &from, size_t i) { return i < from.size() ? from[i] : nb::handle(Py_None); }
+
+Sides sides(nb::handle given, const char *name, size_t count) {
+  nb::ndarray<nb::ro, nb::device::cpu> a;
+  if (!nb::try_cast(given, a)) refuse(name, "no array", "a float32 array");
+  Sides out;
+  for (size_t i = 0; i < a.ndim(); i++) out.push_back(int64_t(a.shape(i)));
+  if (out.size() != count) refuse(name, "of shape " + text(out), std::to_string(count) + " sides");
+  return out;
+}
+
+Cell cell_of(const std::string &name) {
+  const char *names[CELLS] = {"rnn_tanh", "rnn_relu", "lstm", "gru"};
+  for (int c = 0; c < CELLS; c++)
+    if (name == names[c]) return Cell(c);
+  refuse("cell", "'" + name + "'", "rnn_tanh, rnn_relu, lstm or gru");
+}
+
+// ------------------------------------------------------------------ running
+
+Threads threads;
+
+// A loop over `count` threads that looks out for Ctrl-C ten times a second.
+struct Loop {
+  int count;
+  bool stopped = false;
+  std::chrono::steady_clock::time_point looked = std::chrono::steady_clock::now();
+
+  Parallel parallel() {
+    return [this](int64_t items, const std::function<void(int64_t)> &item) {
+      threads.run(count, items, item, [this] { return go_on(); });
+    };
+  }
+  bool go_on() {
+    const auto now = std::chrono::steady_clock::now();
+    if (stopped || now - looked < std::chrono::milliseconds(100)) return !stopped;
+    looked = now;
+    const nb::gil_scoped_acquire python;
+    stopped = PyErr_CheckSignals() != 0;
+    return !stopped;
+  }
+};
+
+template <class Work>
+void run(const Shape &s, Cell cell, int threads_wanted, Work work) {
+  // A thread that is woken costs more than it takes off a small call.
+  const double operations = 2.0 * s.models * s.rows * s.steps * GATES[cell] * s.hidden * (s.hidden + s.inputs);
+  Loop loop{operations < 4e6 ? 1 : threads_wanted};
+  {
+    const nb::gil_scoped_release others;
+    work(loop.parallel());
+  }
+  if (loop.stopped) throw nb::python_error();
+}
+
+// ------------------------------------------------------------------ what forward keeps for backward
+
+// Buffers that are done with wait for the next call, up to so many bytes in all.
+class Pool {
+ public:
+  std::vector<float> take(size_t floats) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto it = free_.begin(); it != free_.end(); ++it)
+      if (it->size() >= floats && it->size() <= 2 * floats + 1024) {
+        std::vector<float> found = std::move(*it);
+        bytes_ -= found.size() * 4, free_.erase(it);
+        return found;
+      }
+    return std::vector<float>(floats);
+  }
+  void give(std::vector<float> &&buffer) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    bytes_ += buffer.size() * 4;
+    free_.push_back(std::move(buffer));
+    while (bytes_ > LIMIT && !free_.empty()) bytes_ -= free_.front().size() * 4, free_.erase(free_.begin());
+  }
+
+ private:
+  static constexpr size_t LIMIT = 256 << 20;
+  std::mutex mutex_;
+  std::vector<std::vector<float>> free_;
+  size_t bytes_ = 0;
+};
+
+Pool &pool() {
+  static Pool *ours = new Pool;  // never taken down: tapes may be freed while Python shuts down
+  return *ours;
+}
+
+struct Tape {
+  const Engine *made_by;
+  Cell cell;
+  Shape shape;
+  std::vector<int64_t> lengths;
+  std::vector<float> kept;
+  bool used = false;
+
+  Tape(const Engine *e, Cell c, const Shape &s) : made_by(e), cell(c), shape(s) {
+    if (s.lengths) {
+      lengths.assign(s.lengths, s.lengths + s.rows);
+      shape.lengths = lengths.data();
+    }
+    kept = pool().take(size_t(e->kept(c, shape)));
+  }
+  Tape(const Tape &) = delete;
+  ~Tape() { pool().give(std::move(kept)); }
+};
+
+Shape shape_of(Cell cell, nb::handle x, const nb::tuple &weights, nb::handle lengths, bool reverse) {
+  const Sides xs = sides(x, "x", 4), ws = sides(item(weights, 1), "w_h", 3);
+  Shape s{ws[0], xs[1], xs[2], xs[3], ws[2], xs[0] == 1 && ws[0] != 1, reverse, nullptr};
+  if (ws[1] != GATES[cell] * s.hidden || s.hidden < 1)
+    refuse("w_h", "of shape " + text(ws), "(M, " + std::to_string(GATES[cell]) + " * H, H)");
+  if (!s.shared && xs[0] != s.models) refuse("x", "for " + std::to_string(xs[0]) + " models", std::to_string(s.models));
+  if (lengths.is_none()) return s;
+  s.lengths = array<int64_t>(lengths, "lengths", {s.rows}, "int64", false);
+  for (int64_t i = 0; i < s.rows; i++)
+    if (s.lengths[i] < 0 || s.lengths[i] > s.steps)
+      refuse("lengths[" + std::to_string(i) + "]", std::to_string(s.lengths[i]), "0 to " + std::to_string(s.steps));
+  return s;
+}
+
+Weights weights_of(Cell cell, const Shape &s, const nb::tuple &weights) {
+  const int64_t rows = GATES[cell] * s.hidden;
+  return {floats(item(weights, 0), "w_x", {s.models, rows, s.inputs}),
+          floats(item(weights, 1), "w_h", {s.models, rows, s.hidden}),
+          floats(item(weights, 2), "b_x", {s.models, rows}), floats(item(weights, 3), "b_h", {s.models, rows})};
+}
+
+float *input_of(const Shape &s, nb::handle x) {
+  return floats(x, "x", {s.shared ? 1 : s.models, s.rows, s.steps, s.inputs});
+}
+
+nb::object forward(const std::string &name, nb::handle x, nb::tuple state, nb::tuple weights, nb::handle lengths,
+                   bool reverse, nb::handle y, nb::tuple last, bool keep, int threads_wanted) {
+  const Cell cell = cell_of(name);
+  const Shape s = shape_of(cell, x, weights, lengths, reverse);
+  const Weights w = weights_of(cell, s, weights);
+  const Sides one = {s.models, s.rows, s.hidden}, all = {s.models, s.rows, s.steps, s.hidden};
+  const Forward f{input_of(s, x),
+                  {floats(item(state, 0), "h", one), floats(item(state, 1), "c", one)},
+                  floats(y, "y", all, true),
+                  {floats(item(last, 0), "last h", one, true), floats(item(last, 1), "last c", one, true)}};
+  std::unique_ptr<Tape> tape(keep ? new Tape(engine, cell, s) : nullptr);
+  const Engine *e = engine;
+  run(s, cell, threads_wanted, [&](const Parallel &p) { e->forward(cell, s, w, f, keep ? tape->kept.data() : nullptr, p); });
+  return tape ? nb::cast(tape.release(), nb::rv_policy::take_ownership) : nb::none();
+}
+
+void backward(Tape &tape, nb::handle x, nb::tuple weights, nb::handle dy, nb::tuple dlast, nb::handle dx,
+              nb::tuple dstate, nb::tuple dweights, int threads_wanted) {
+  if (tape.used) throw nb::value_error("this forward pass has been gone back through; run it again");
+  const Shape &s = tape.shape;
+  const Weights w = weights_of(tape.cell, s, weights);
+  const int64_t rows = GATES[tape.cell] * s.hidden;
+  const Sides one = {s.models, s.rows, s.hidden};
+  const Backward f{
+      input_of(s, x),
+      floats(dy, "dy", {s.models, s.rows, s.steps, s.hidden}),
+      {floats(item(dlast, 0), "dlast h", one), floats(item(dlast, 1), "dlast c", one)},
+      floats(dx, "dx", {s.models, s.rows, s.steps, s.inputs}, true),
+      {floats(item(dstate, 0), "dh", one, true), floats(item(dstate, 1), "dc", one, true)},
+      floats(item(dweights, 0), "dw_x", {s.models, rows, s.inputs}, true),
+      floats(item(dweights, 1), "dw_h", {s.models, rows, s.hidden}, true),
+      floats(item(dweights, 2), "db_x", {s.models, rows}, true),
+      floats(item(dweights, 3), "db_h", {s.models, rows}, true)};
+  tape.used = true;
+  run(s, tape.cell, threads_wanted,
+      [&](const Parallel &p) { tape.made_by->backward(tape.cell, s, w, f, tape.kept.data(), p); });
+}
+
+// ------------------------------------------------------------------ streaming
+
+// Readings of S streams of each of M models, as they come; the state is an array of the caller's.
+class Live {
+ public:
+  Live(const std::string &name, const nb::list &layers, nb::tuple scale, nb::tuple head) : cell_(cell_of(name)) {
+    if (nb::len(layers) == 0) refuse("layers", "empty", "the weights of one layer or more");
+    const Sides x = sides(item(nb::cast<nb::tuple>(layers[0]), 0), "w_x", 3);
+    const Sides h = sides(item(nb::cast<nb::tuple>(layers[0]), 1), "w_h", 3);
+    shape_ = {x[0], x[2], h[2], int64_t(nb::len(layers)), h[2], nullptr, nullptr, nullptr, nullptr, nullptr};
+    std::vector<Weights> weights;
+    for (int64_t l = 0; l < shape_.layers; l++) {
+      const Shape one{x[0], 1, 1, l ? h[2] : x[2], h[2], false, false, nullptr};
+      weights.push_back(weights_of(cell_, one, nb::cast<nb::tuple>(layers[l])));
+      if (!weights.back().w_x || !weights.back().w_h) refuse("weights", "missing", "w_x and w_h of each layer");
+    }
+    shape_.weights = weights.data();
+    if (nb::len(scale)) {
+      shape_.center = array<double>(item(scale, 0), "center", {x[2]}, "float64", false);
+      shape_.spread = array<double>(item(scale, 1), "spread", {x[2]}, "float64", false);
+    }
+    if (nb::len(head)) {
+      shape_.outputs = sides(head[0], "head w", 3)[1];
+      shape_.head_w = floats(head[0], "head w", {x[0], shape_.outputs, h[2]});
+      shape_.head_b = floats(item(head, 1), "head b", {x[0], shape_.outputs});
+    }
+    stepper_ = engine->stepper(cell_, shape_);
+  }
+
+  // x (M, S, T, I) float64, state (layers, parts, M, S, padded) in and out, y (M, S, T, O) out.
+  void run(nb::handle x, nb::handle state, nb::handle y) {
+    nb::ndarray<nb::ro, nb::device::cpu> given;
+    if (!nb::try_cast(x, given) || given.ndim() != 4) refuse("x", "no such array", "a float64 array (M, S, T, I)");
+    const int64_t streams = int64_t(given.shape(1)), steps = int64_t(given.shape(2));
+    const double *from = array<double>(x, "x", {shape_.models, streams, steps, shape_.inputs}, "float64", false);
+    float *inside = array<float>(state, "state", {shape_.layers, PARTS[cell_], shape_.models, streams, stepper_->padded()}, "float32", true);
+    stepper_->run(from, streams, steps, inside, array<float>(y, "y", {shape_.models, streams, steps, shape_.outputs}, "float32", true));
+  }
+  int64_t padded() const { return stepper_->padded(); }
+
+ private:
+  Cell cell_;
+  Stepping shape_;
+  std::unique_ptr<Stepper> stepper_;
+};
+
+void linear(nb::handle x, nb::handle w, nb::handle b, nb::handle y) {
+  const Sides xs = sides(x, "x", 2), ws = sides(w, "w", 2);
+  const float *in = floats(x, "x", {xs[0], ws[1]}), *heavy = floats(w, "w", ws);
+  const float *plus = floats(b, "b", {ws[0]});
+  engine->linear(in, heavy, plus, xs[0], ws[1], ws[0], array<float>(y, "y", {xs[0], ws[0]}, "float32", true));
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  nb::set_leak_warnings(false);  // a gradient that is alive when Python ends is no leak
+  m.doc() = "The compiled recurrent core; tidegate.kernels.cpu is its face.";
+  nb::class_<Tape>(m, "Tape").def_ro("used", &Tape::used);
+  nb::class_<Live>(m, "Live")
+      .def(nb::init<const std::string &, const nb::list &, nb::tuple, nb::tuple>(), nb::arg("cell"), nb::arg("layers"),
+           nb::arg("scale"), nb::arg("head"))
+      .def("run", &Live::run, nb::arg("x"), nb::arg("state"), nb::arg("y"))
+      .def_prop_ro("padded", &Live::padded);
+  m.def("linear", &linear, nb::arg("x"), nb::arg("w"), nb::arg("b").none(), nb::arg("y"));
+  m.def("engines", [] {
+    std::vector<std::string> names;
+    for (const Engine *e : engines()) names.emplace_back(e->name);
+    return names;
+  });
+  m.def("engine", [] { return std::string(engine->name); });
+  m.def("use", &use, nb::arg("name"));
+  m.def("forward", &forward, nb::arg("cell"), nb::arg("x").none(), nb::arg("state"), nb::arg("weights"),
+        nb::arg("lengths").none(), nb::arg("reverse"), nb::arg("y").none(), nb::arg("last"), nb::arg("keep"),
+        nb::arg("threads"));
+  m.def("backward", &backward, nb::arg("tape"), nb::arg("x").none(), nb::arg("weights"), nb::arg("dy").none(),
+        nb::arg("dlast"), nb::arg("dx").none(), nb::arg("dstate"), nb::arg("dweights"), nb::arg("threads"));
+}

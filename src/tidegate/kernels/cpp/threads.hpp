@@ -1,0 +1,82 @@
+// A few threads that wait for work, and a loop dealt out among them.
+//
+// They meet once a call, at its end. A thread takes the next item when it is done with one, so the order in which items
+// run is open; whoever uses this must not let bits depend on it. After a fork the child starts with none, and makes its own.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace tidegate {
+
+class Threads {
+ public:
+  // Runs item(0) .. item(count - 1) on up to `threads` threads, this one among them; `go_on` is asked here, between
+  // items: false leaves out those not begun.
+  void run(int threads, int64_t count, const std::function<void(int64_t)> &item, const std::function<bool()> &go_on) {
+    std::unique_lock<std::mutex> alone(one_at_a_time_, std::try_to_lock);
+    if (threads < 2 || count < 2 || !alone.owns_lock()) {  // another call has the threads: do without them
+      for (int64_t i = 0; i < count && go_on(); i++) item(i);
+      return;
+    }
+    Team &team = ours();
+    const int helpers = int(std::min<int64_t>(threads, count)) - 1;
+    while (int(team.threads.size()) < helpers) team.start();
+    {
+      const std::lock_guard<std::mutex> lock(team.mutex);
+      team.item = &item, team.count = count, team.next = 0, team.wanted = helpers, team.busy = helpers, team.round++;
+    }
+    team.begin.notify_all();
+    for (int64_t i; (i = team.next++) < count;) {
+      item(i);
+      if (!go_on()) team.next = count;
+    }
+    std::unique_lock<std::mutex> lock(team.mutex);
+    team.done.wait(lock, [&] { return team.busy == 0; });
+  }
+
+ private:
+  struct Team {
+    std::vector<std::thread> threads;
+    std::mutex mutex;
+    std::condition_variable begin, done;
+    const std::function<void(int64_t)> *item = nullptr;
+    int64_t count = 0, round = 0;
+    std::atomic<int64_t> next{0};
+    int wanted = 0, busy = 0;
+    pid_t process = getpid();
+
+    void start() {
+      const int me = int(threads.size());
+      threads.emplace_back([this, me, seen = round]() mutable {
+        for (;;) {
+          std::unique_lock<std::mutex> lock(mutex);
+          begin.wait(lock, [&] { return round != seen; });
+          seen = round;
+          if (me >= wanted) continue;
+          lock.unlock();
+          for (int64_t i; (i = next++) < count;) (*item)(i);
+          lock.lock();
+          if (--busy == 0) done.notify_one();
+        }
+      });
+      threads.back().detach();
+    }
+  };
+
+  Team &ours() {
+    if (!team_ || team_->process != getpid()) team_ = new Team;  // never taken down: its threads may outlive everything
+    return *team_;
+  }
+
+  std::mutex one_at_a_time_;
+  Team *team_ = nullptr;
+};
+
+}  // namespace tidegate

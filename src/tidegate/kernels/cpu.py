@@ -1,0 +1,102 @@
+"""The compiled scan: one recurrent layer over time, forward and backward, NumPy arrays in and out.
+
+Float32 on the processor; everything else is the reference's or torch's. Each row is summed in one order whatever is
+beside it, so its bits do not depend on the batch, on padding, or on threads. The C++ is in `cpp/`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cells import PARTS
+from ..errors import SettingError
+from ._core import Tape, backward as go_back, engine as engine, engines as engines, forward as go, use as use
+
+Floats = NDArray[np.float32]
+Arrays = tuple[Floats | None, ...]
+
+_threads = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+use(os.environ.get("TIDEGATE_ISA", ""))
+
+
+def threads(count: int | None = None) -> int:
+    """How many threads a call may use; with `count`, from now on. Small calls use one. No bit depends on it.
+
+    >>> threads() >= 1
+    True
+    """
+    if count is not None:
+        if count < 1:
+            raise SettingError(f"{count} threads", wanted="1 or more")
+        _threads[0] = count
+    return _threads[0]
+
+
+def scan(
+    cell: str,
+    x: NDArray[Any],
+    state: NDArray[Any],
+    weights: tuple[Any, ...],
+    lengths: Any = None,
+    reverse: bool = False,
+) -> tuple[Floats, Floats]:
+    """Run one layer over time: shapes as `reference.scan`, float32.
+
+    >>> weights = tuple(np.ones(size, np.float32) for size in ((3, 1), (3, 1), (3,), (3,)))
+    >>> y, last = scan("gru", np.ones((1, 2, 1), np.float32), np.zeros((1, 1, 1), np.float32), weights)
+    >>> bool(y[0, -1] == last[0])
+    True
+
+    x (N, T, I), state (parts, N, H) -> y (N, T, H), last state. With the model axis everything has one more: x
+    (M, N, T, I) or (1, N, T, I) for all, state (parts, M, N, H), weights (M, ...). `lengths` (N,): steps of each row; y
+    is 0 after them and the last state is theirs. `reverse`: each row from its last step to its first. A bias may be
+    None. Raises ValueError that names the argument.
+    """
+    one = np.ndim(weights[0]) == 2
+    inputs = x[None] if one else x
+    start = state[:, None] if one else state
+    heavy = tuple(None if w is None else w[None] if one else w for w in weights)
+    y, last, _ = forward(cell, inputs, start, heavy, lengths, reverse=reverse, keep=False, count=threads())
+    return (y[0], last[:, 0]) if one else (y, last)
+
+
+def forward(
+    cell: str, x: Any, state: Any, weights: Arrays, lengths: Any, *, reverse: bool, keep: bool, count: int
+) -> tuple[Floats, Floats, Tape | None]:
+    """With the model axis: y (M, N, T, H), the last state (parts, M, N, H), and with `keep` what `backward` needs."""
+    x, state = np.ascontiguousarray(x), np.ascontiguousarray(state)
+    packed = tuple(None if w is None else np.ascontiguousarray(w) for w in weights)
+    if x.ndim != 4 or state.ndim != 4 or len(state) != PARTS.get(cell, 0):
+        saw = f"x of shape {x.shape} and state of shape {state.shape} for {cell!r}"
+        raise ValueError(f"{saw}; wanted: (M, N, T, I) and (parts, M, N, H) of rnn_tanh, rnn_relu, lstm or gru")
+    models, (_, rows, steps, _) = state.shape[1], x.shape
+    y = np.empty((models, rows, steps, state.shape[3]), np.float32)
+    last = np.empty_like(state)
+    if lengths is not None:
+        lengths = np.ascontiguousarray(lengths)
+    tape = go(cell, x, tuple(state), packed, lengths, reverse, y, tuple(last), keep, count)
+    return y, last, tape
+
+
+def backward(
+    tape: Tape, x: Any, state: Any, weights: Arrays, grads: Arrays, wanted: tuple[bool, ...], count: int
+) -> Arrays:
+    """Gradients of (x, state, w_x, w_h, b_x, b_h), None where not `wanted`; `grads`: of y and of the last state."""
+    dy, dlast = (None if g is None else np.ascontiguousarray(g) for g in grads)
+    models, (given, rows, steps, inputs) = state.shape[1], x.shape
+    dx = np.empty((models, rows, steps, inputs), np.float32) if wanted[0] else None
+    dstate = np.empty_like(state) if wanted[1] else None
+    dweights = tuple(
+        np.empty_like(w) if w is not None and want else None for w, want in zip(weights, wanted[2:], strict=True)
+    )
+    go_back(
+        tape, np.ascontiguousarray(x), tuple(None if w is None else np.ascontiguousarray(w) for w in weights),
+        dy, () if dlast is None else tuple(dlast), dx, () if dstate is None else tuple(dstate), dweights, count,
+    )  # fmt: skip
+    if dx is not None and given != models:
+        dx = dx.sum(axis=0, keepdims=True)
+    return dx, dstate, *dweights

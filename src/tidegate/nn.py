@@ -1,0 +1,291 @@
+"""RNN, LSTM and GRU for any torch program: torch.nn's arguments, shapes and state_dict, run by the compiled core.
+
+>>> layer, theirs = GRU(3, 8, batch_first=True), torch.nn.GRU(3, 8, batch_first=True)
+>>> _ = layer.load_state_dict(theirs.state_dict())
+>>> x = torch.zeros(2, 5, 3)
+>>> bool(torch.allclose(layer(x)[0], theirs(x)[0], atol=1e-6)), layer.backend(x)
+(True, 'core: ...')
+
+Two things torch.nn has not. `lengths` (N,): steps of each sequence in a padded batch; padding then changes no answer
+and costs almost nothing. `models=M`: M independent layers as one, every parameter with a leading axis M; input
+(M, N, T, I), or (N, T, I) for all M, gives output (M, N, T, D*H) and last states (layers*D, M, N, H).
+
+Float32 on the processor runs in the core; other types and devices run in torch, and `backend(x)` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from .cells import GATES, PARTS
+from .errors import DataError, SettingError
+from .kernels import layers
+
+States = Tensor | tuple[Tensor, Tensor]
+
+
+class _Recurrent(torch.nn.Module):
+    """What the three layers share: parameters under torch's names, and the way through the stack."""
+
+    cell: str
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    models: int | None
+
+    def _build(self, cell: str, size: dict[str, Any], place: dict[str, Any]) -> None:
+        wanted = {"input_size": 1, "hidden_size": 1, "num_layers": 1}
+        for name, least in wanted.items():
+            if not isinstance(size[name], int) or size[name] < least:
+                raise SettingError(f"{name} is {size[name]!r}", wanted=f"a whole number, {least} or more")
+        if not 0 <= size["dropout"] <= 1:
+            raise SettingError(f"dropout is {size['dropout']}", wanted="a share between 0 and 1")
+        if size["models"] is not None and size["models"] < 1:
+            raise SettingError(f"models is {size['models']}", wanted="1 or more, or None for torch's shapes")
+        self.cell, self.proj_size = cell, 0
+        for name, value in size.items():
+            setattr(self, name, value)
+        lead = () if self.models is None else (self.models,)
+        rows, ways = GATES[cell] * self.hidden_size, 1 + self.bidirectional
+        for layer in range(self.num_layers):
+            inputs = ways * self.hidden_size if layer else self.input_size
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, inputs), "weight_hh": (rows, self.hidden_size)}
+            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if self.bias else {}
+            for way in range(ways):
+                for kind, shape in shapes.items():
+                    empty = torch.empty(*lead, *shape, **place)
+                    self.register_parameter(_name(kind, layer, way), torch.nn.Parameter(empty))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, uniform in +-1/sqrt(H), as torch.nn does."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            torch.nn.init.uniform_(parameter, -bound, bound)
+
+    def flatten_parameters(self) -> None:
+        """Nothing: for programs written for torch.nn, whose GPU layers want it."""
+
+    def extra_repr(self) -> str:
+        """The sizes, as torch.nn prints them."""
+        plain = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        told = {name: getattr(self, name) for name, usual in (plain | {"models": None}).items()
+                if getattr(self, name) != usual}  # fmt: skip
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *(f"{k}={v}" for k, v in told.items())])
+
+    def backend(self, x: Tensor) -> str:
+        """What runs this layer on such an input: "core: avx2", say, or "torch" and why."""
+        return layers.backend(x)
+
+    def forward(
+        self, input: Tensor | PackedSequence, hx: States | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, States]:
+        """The outputs of the last layer, and the last state of every layer and direction; shapes as torch.nn."""
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx, lengths)
+        x, alone = self._batched(input)
+        state = self._state(hx, x, alone)
+        lengths = None if lengths is None else _checked(lengths, x)
+        y, last = self._through(x, state, lengths)
+        if not self.batch_first and not alone:
+            y = y.transpose(-3, -2)
+        if alone:
+            y, last = y.squeeze(-3), last.squeeze(-2)
+        return y, (last[0], last[1]) if self.cell == "lstm" else last[0]
+
+    def _packed(
+        self, input: PackedSequence, hx: States | None, lengths: Tensor | None
+    ) -> tuple[PackedSequence, States]:
+        if lengths is not None or self.models is not None:
+            raise SettingError("a packed sequence beside lengths or models", wanted="a padded batch with lengths")
+        x, lengths = pad_packed_sequence(input, batch_first=True)
+        y, last = self._through(x, self._state(hx, x, False), lengths)
+        ordered = lengths if input.sorted_indices is None else lengths[input.sorted_indices.cpu()]
+        told = y if input.sorted_indices is None else y[input.sorted_indices]
+        packed = pack_padded_sequence(told, ordered, batch_first=True)
+        data = PackedSequence(packed.data, packed.batch_sizes, input.sorted_indices, input.unsorted_indices)
+        return data, (last[0], last[1]) if self.cell == "lstm" else last[0]
+
+    def _batched(self, x: Tensor) -> tuple[Tensor, bool]:
+        """The input as (N, T, I) or (M, N, T, I), M 1 where all models share it; whether it was one sequence alone."""
+        sides = (2, 3) if self.models is None else (3, 4)
+        if x.ndim not in sides or x.shape[-1] != self.input_size:
+            wanted = f"{' or '.join(map(str, sides))} sides, the last of {self.input_size}"
+            raise DataError(f"input of shape {tuple(x.shape)}", wanted=wanted)
+        if self.models is None and x.ndim == 2:
+            return x[None], True
+        x = x if self.batch_first else x.transpose(-3, -2)
+        if self.models is None:
+            return x, False
+        x = x[None] if x.ndim == 3 else x
+        if len(x) not in (1, self.models):
+            raise DataError(f"input for {len(x)} models", wanted=f"{self.models}, or one input for all")
+        return x, False
+
+    def _state(self, hx: States | None, x: Tensor, alone: bool) -> Tensor:
+        """The first state as one tensor (parts, layers*D, [M,] N, H)."""
+        parts, count = PARTS[self.cell], self.num_layers * (1 + self.bidirectional)
+        lead = () if self.models is None else (self.models,)
+        shape = (count, *lead, x.shape[-3], self.hidden_size)
+        if hx is None:
+            return x.new_zeros(parts, *shape)
+        given = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        whole = [part.unsqueeze(-2) if alone and part.ndim == 2 else part for part in given]
+        if len(whole) != parts or any(tuple(part.shape) != shape for part in whole):
+            saw = ", ".join(str(tuple(part.shape)) for part in given)
+            shape = (count, self.hidden_size) if alone else shape
+            raise DataError(f"hx of shape {saw}", wanted=f"{parts} of shape {shape}")
+        return torch.stack(whole)
+
+    def _through(self, x: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All layers and directions: outputs (..., N, T, D*H), last states (parts, layers*D, ..., N, H)."""
+        if not layers.backend(x).startswith("core"):
+            return self._in_torch(x, state, lengths)
+        last, ways = [], 1 + self.bidirectional
+        for layer in range(self.num_layers):
+            x = torch.nn.functional.dropout(x, self.dropout, self.training) if layer and self.dropout else x
+            told = []
+            for way in range(ways):
+                weights = self._weights(layer, way)
+                y, end = layers.scan(self.cell, x, state[:, layer * ways + way], weights, lengths, reverse=way == 1)
+                told.append(y)
+                last.append(end)
+            x = torch.cat(told, dim=-1) if ways > 1 else told[0]
+        return x, torch.stack(last, dim=1)
+
+    def _weights(self, layer: int, way: int) -> Any:
+        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return tuple(getattr(self, _name(kind, layer, way), None) for kind in kinds)
+
+    def _in_torch(self, x: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same by torch's own layers; M models one after the other."""
+        if self.models is not None:
+            runs = [self._one_in_torch(x[min(m, len(x) - 1)], state[:, :, m], lengths, m) for m in range(self.models)]
+            return torch.stack([y for y, _ in runs]), torch.stack([last for _, last in runs], dim=2)
+        return self._one_in_torch(x, state, lengths, None)
+
+    def _one_in_torch(
+        self, x: Tensor, state: Tensor, lengths: Tensor | None, model: int | None
+    ) -> tuple[Tensor, Tensor]:
+        run, steps = getattr(torch, self.cell), x.shape[1]
+        flat = [w if model is None else w[model] for w in self.parameters()]
+        how = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
+        hx = tuple(part.contiguous() for part in state)
+        start = hx if self.cell == "lstm" else hx[0]
+        if lengths is None:
+            y, *last = run(x, start, flat, *how, True)
+            return y, torch.stack(last)
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        order, back = packed.sorted_indices, packed.unsorted_indices
+        sorted_hx = tuple(part[:, order] for part in hx)
+        data, *last = run(
+            packed.data, packed.batch_sizes, sorted_hx if self.cell == "lstm" else sorted_hx[0], flat, *how
+        )
+        told = PackedSequence(data, packed.batch_sizes, order, back)
+        y, _ = pad_packed_sequence(told, batch_first=True, total_length=steps)
+        return y, torch.stack(last)[:, :, back]
+
+
+def _name(kind: str, layer: int, way: int) -> str:
+    return f"{kind}_l{layer}{'_reverse' * way}"
+
+
+def _checked(lengths: Tensor, x: Tensor) -> Tensor:
+    """Lengths as the core takes them: one for each sequence, none beyond its steps."""
+    rows, steps = x.shape[-3:-1]
+    lengths = torch.as_tensor(lengths)
+    if lengths.dtype.is_floating_point or tuple(lengths.shape) != (rows,):
+        saw = f"lengths of type {lengths.dtype} and shape {tuple(lengths.shape)}"
+        raise DataError(saw, wanted=f"{rows} whole numbers, one a sequence")
+    wrong = (lengths < 0) | (lengths > steps)
+    if bool(wrong.any()):
+        first = int(wrong.nonzero()[0])
+        raise DataError(f"lengths[{first}] is {int(lengths[first])}", wanted=f"0 to {steps}")
+    return lengths.to("cpu", torch.int64)
+
+
+class RNN(_Recurrent):
+    """The plain recurrent layer (Elman 1990), with tanh or relu, as `torch.nn.RNN`.
+
+    >>> RNN(3, 8, nonlinearity="relu")(torch.zeros(5, 2, 3))[0].shape
+    torch.Size([5, 2, 8])
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device: Any = None,
+        dtype: Any = None, *, models: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if nonlinearity not in ("tanh", "relu"):
+            raise SettingError(f"nonlinearity is {nonlinearity!r}", wanted="tanh or relu")
+        self.nonlinearity = nonlinearity
+        size: dict[str, Any] = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "bias": bias,
+        }
+        size |= {"batch_first": batch_first, "dropout": dropout}
+        size |= {"bidirectional": bidirectional, "models": models}
+        self._build(f"rnn_{nonlinearity}", size, {"device": device, "dtype": dtype})
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997), as `torch.nn.LSTM`; without projections.
+
+    >>> y, (h, c) = LSTM(3, 8, num_layers=2, bidirectional=True)(torch.zeros(5, 2, 3))
+    >>> y.shape, h.shape
+    (torch.Size([5, 2, 16]), torch.Size([4, 2, 8]))
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Any = None,
+        dtype: Any = None, *, models: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if proj_size:
+            raise SettingError(f"proj_size is {proj_size}", wanted="0", do="put a torch.nn.Linear behind the layer")
+        size: dict[str, Any] = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "bias": bias,
+        }
+        size |= {"batch_first": batch_first, "dropout": dropout}
+        size |= {"bidirectional": bidirectional, "models": models}
+        self._build("lstm", size, {"device": device, "dtype": dtype})
+
+
+class GRU(_Recurrent):
+    """The gated recurrent unit (Cho et al. 2014), as `torch.nn.GRU`.
+
+    >>> GRU(3, 8, models=4, batch_first=True)(torch.zeros(2, 5, 3))[0].shape
+    torch.Size([4, 2, 5, 8])
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, device: Any = None, dtype: Any = None,
+        *, models: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        size: dict[str, Any] = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "bias": bias,
+        }
+        size |= {"batch_first": batch_first, "dropout": dropout}
+        size |= {"bidirectional": bidirectional, "models": models}
+        self._build("gru", size, {"device": device, "dtype": dtype})
