@@ -349,6 +349,24 @@ def host(out: Path, duration: str | None, interval: str, as_json: bool) -> None:
 
 
 @main.command(cls=Verb)
+@click.option("--seconds", type=click.FloatRange(min=0.01), default=1.0, help="For each comparison.")
+@JSON
+def bench(seconds: float, as_json: bool) -> None:
+    """Measure the core beside torch and what else is installed.
+
+    \b
+      tidegate bench
+
+    One thread, everybody in turn: training, many models at once, a reading at a time.
+    """
+    from . import bench as measure
+
+    needs("torch", "train")
+    rows = measure.run(seconds, on_row=lambda row: say(f"{row.work}: {row.who} {1e3 * row.median:.4g} ms"))
+    show_json([row._asdict() for row in rows]) if as_json else click.echo(measure.table(rows, measure.limit(seconds)))
+
+
+@main.command(cls=Verb)
 @click.option("--out", type=FILE, default="tidegate-demo", metavar="FOLDER", help="For what it writes.")
 @JSON
 def demo(out: Path, as_json: bool) -> None:

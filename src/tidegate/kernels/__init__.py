@@ -42,7 +42,9 @@ def scan(cell: str, x: Any, state: Any, weights: Any) -> tuple[Any, Any]:
 
 def linear(x: Any, w: Any, b: Any) -> Any:
     """`x @ w.T + b`; for NumPy each row by itself, as `cells.linear`."""
-    return cells.linear(x, w, b) if is_numpy(x) else x @ w.mT + b
+    if not is_numpy(x):
+        return x @ w.mT + b
+    return cpu.linear(x, w, b) if x.dtype == np.float32 and w.ndim == 2 else cells.linear(x, w, b)
 
 
 def tanh(x: Any) -> Any:

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from ..cells import PARTS
 from ..errors import SettingError
-from ._core import Tape, backward as go_back, engine as engine, engines as engines, forward as go, use as use
+from ._core import (
+    Tape,
+    backward as go_back,
+    engine as engine,
+    engines as engines,
+    forward as go,
+    linear as product,
+    use as use,
+)
 
 Floats = NDArray[np.float32]
 Arrays = tuple[Floats | None, ...]
@@ -62,6 +70,18 @@ def scan(
     heavy = tuple(None if w is None else w[None] if one else w for w in weights)
     y, last, _ = forward(cell, inputs, start, heavy, lengths, reverse=reverse, keep=False, count=threads())
     return (y[0], last[:, 0]) if one else (y, last)
+
+
+def linear(x: NDArray[Any], w: NDArray[Any], b: NDArray[Any]) -> Floats:
+    """`x @ w.T + b` in float32, each row of x summed in one order: x (..., K), w (O, K), b (O,) -> (..., O).
+
+    >>> linear(np.ones((2, 3), np.float32), np.ones((1, 3), np.float32), np.zeros(1, np.float32)).tolist()
+    [[3.0], [3.0]]
+    """
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    y = np.empty((len(rows), len(w)), np.float32)
+    product(rows, np.ascontiguousarray(w), np.ascontiguousarray(b), y)
+    return y.reshape(*x.shape[:-1], len(w))
 
 
 def forward(

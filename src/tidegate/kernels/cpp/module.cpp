@@ -282,18 +282,28 @@ class Live {
     stepper_ = engine->stepper(cell_, shape_);
   }
 
-  // x (M, S, T, I) float64, state (layers, parts, M, S, padded) in and out, y (M, S, T, O) out.
-  void run(nb::handle x, nb::handle state, nb::handle y) {
-    nb::ndarray<nb::ro, nb::device::cpu> given;
-    if (!nb::try_cast(x, given) || given.ndim() != 4) refuse("x", "no such array", "a float64 array (M, S, T, I)");
-    const int64_t streams = int64_t(given.shape(1)), steps = int64_t(given.shape(2));
-    const double *from = array<double>(x, "x", {shape_.models, streams, steps, shape_.inputs}, "float64", false);
-    float *inside = array<float>(state, "state", {shape_.layers, PARTS[cell_], shape_.models, streams, stepper_->padded()}, "float32", true);
-    stepper_->run(from, streams, steps, inside, array<float>(y, "y", {shape_.models, streams, steps, shape_.outputs}, "float32", true));
+  // Where readings come from and where answers go, from now on: x (M, S, T, I) float64, state (layers, parts, M, S, padded),
+  // y (M, S, T, O). They are looked at here, once, so that `run` has nothing to do but run.
+  void bind(nb::object x, nb::object state, nb::object y) {
+    const Sides given = sides(x, "x", 4);
+    streams_ = given[1], steps_ = given[2];
+    x_ = array<double>(x, "x", {shape_.models, streams_, steps_, shape_.inputs}, "float64", false);
+    const Sides inside = {shape_.layers, PARTS[cell_], shape_.models, streams_, stepper_->padded()};
+    state_ = array<float>(state, "state", inside, "float32", true);
+    y_ = array<float>(y, "y", {shape_.models, streams_, steps_, shape_.outputs}, "float32", true);
+    alive_ = nb::make_tuple(x, state, y);
+  }
+  void run() {
+    if (!x_) refuse("Live", "bound to no arrays", "bind(x, state, y) first");
+    stepper_->run(x_, streams_, steps_, state_, y_);
   }
   int64_t padded() const { return stepper_->padded(); }
 
  private:
+  int64_t streams_ = 0, steps_ = 0;
+  const double *x_ = nullptr;
+  float *state_ = nullptr, *y_ = nullptr;
+  nb::object alive_;
   Cell cell_;
   Stepping shape_;
   std::unique_ptr<Stepper> stepper_;
@@ -315,7 +325,8 @@ NB_MODULE(_core, m) {
   nb::class_<Live>(m, "Live")
       .def(nb::init<const std::string &, const nb::list &, nb::tuple, nb::tuple>(), nb::arg("cell"), nb::arg("layers"),
            nb::arg("scale"), nb::arg("head"))
-      .def("run", &Live::run, nb::arg("x"), nb::arg("state"), nb::arg("y"))
+      .def("bind", &Live::bind, nb::arg("x"), nb::arg("state"), nb::arg("y"))
+      .def("run", &Live::run)
       .def_prop_ro("padded", &Live::padded);
   m.def("linear", &linear, nb::arg("x"), nb::arg("w"), nb::arg("b").none(), nb::arg("y"));
   m.def("engines", [] {
