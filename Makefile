@@ -1,5 +1,5 @@
 # Two commands set everything up by themselves: `make demo` and `make test`.
-.PHONY: demo test check types tests bench clean
+.PHONY: demo test check types tests bench sanitize clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -30,7 +30,17 @@ tests: $(READY)
 	bash scripts/chromium.sh
 	$(BIN)/python -m pytest
 
+# the core under AddressSanitizer and UBSan: every test that reaches into it
+sanitize: $(READY)
+	$(BIN)/cmake -G Ninja -S . -B build/sanitize -DTIDEGATE_SANITIZE=ON -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+		-DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake --build build/sanitize
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		$(BIN)/python scripts/sanitized.py build/sanitize/_core.*.so -p no:cacheprovider \
+		tests/test_core.py tests/test_stream.py tests/test_nn.py
+
 bench: $(READY)
+	$(BIN)/python bench/kernels.py
 	$(BIN)/python bench/quality.py
 	$(BIN)/python bench/budget.py
 	$(BIN)/python bench/turns.py

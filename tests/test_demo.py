@@ -18,10 +18,11 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> demo.Outcome:
 
 def test_most_faults_are_found_and_most_of_these_within_30_seconds(outcome: demo.Outcome) -> None:
     """What is reached today. Wanted is every fault within 30 seconds: LOG.md says what stands in the way."""
-    found = {(finding.event.fault, finding.after) for finding in outcome.findings if finding.after is not None}
+    found = [(finding.event.fault, finding.after) for finding in outcome.findings if finding.after is not None]
     assert len(outcome.findings) == 8
-    assert {"disk", "reconnect", "runaway", "stall", "thrash"} <= {fault for fault, _ in found}
-    assert sum(after <= 30 for _, after in found) >= 4
+    assert {"disk", "forks", "reconnect", "runaway", "stall", "thrash"} <= {fault for fault, _ in found}
+    assert len(found) >= 7
+    assert sum(after <= 30 for _, after in found) >= 6
 
 
 def test_there_is_at_most_one_false_alarm(outcome: demo.Outcome) -> None:

@@ -23,7 +23,9 @@ struct Gru {
   template <bool KEEP>
   static INLINE void forward(const Vec *gate, float *slot, long size, const float *const *before, float *const *after) {
     const Vec h = load(before[0]), q = load(slot + 3 * size);
-    const Vec r = sigmoid(gate[0]), z = sigmoid(gate[1]), n = tanh(fma(r, q, gate[2]));
+    Vec r = gate[0], z = gate[1];
+    sigmoids(r, z);
+    const Vec n = tanh(fma(r, q, gate[2]));
     store(after[0], fma(z, h - n, n));
     if constexpr (KEEP) {
       store(slot, n);

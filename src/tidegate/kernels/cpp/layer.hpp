@@ -34,8 +34,10 @@ class Buffer {
     const auto address = reinterpret_cast<uintptr_t>(held_.data());
     return reinterpret_cast<float *>((address + 63) / 64 * 64);
   }
-  int64_t bytes() const { return 4 * int64_t(held_.capacity()); }
-  void release() { std::vector<float>().swap(held_); }
+  // One large call should not cost memory for ever.
+  void bound() {
+    if (held_.capacity() > (16 << 20)) std::vector<float>().swap(held_);
+  }
 
  private:
   std::vector<float> held_;

@@ -21,8 +21,9 @@ struct Lstm {
 
   template <bool KEEP>
   static INLINE void forward(const Vec *gate, float *slot, long size, const float *const *before, float *const *after) {
-    const Vec i = sigmoid(gate[0]), f = sigmoid(gate[1]), g = tanh(gate[2]), o = sigmoid(gate[3]);
-    const Vec c = fma(f, load(before[1]), i * g);
+    Vec i = gate[0], f = gate[1], o = gate[3];
+    sigmoids(i, f, o);
+    const Vec g = tanh(gate[2]), c = fma(f, load(before[1]), i * g);
     store(after[1], c);
     store(after[0], o * tanh(c));
     if constexpr (KEEP) {

@@ -219,7 +219,9 @@ void forward(const Shape &s, const Weights &w, const Forward &f, float *keep, co
     const Tape<Cell> t(mine, rows, steps, size);
     keep ? forward_block<Cell, true>(s, layers[m], order, m, b, f, t, x)
          : forward_block<Cell, false>(s, layers[m], order, m, b, f, t, x);
+    work.bound();
   });
+  packed.bound();
 }
 
 // ------------------------------------------------------------------ backward
@@ -453,12 +455,14 @@ void backward(const Shape &s, const Weights &w, const Backward &f, float *kept, 
       backward_block(s, layers[m], order, m, b, f,
                      Tape<Cell>(kept + m * start.back() + start[b], order.count(b), order.steps(b), size),
                      sums(m, lane), work);
+    work.bound();
   });
   for (int64_t m = 0; m < s.models; m++) {
     for (int64_t lane = 1; lane < lanes; lane++)
       for (int64_t i = 0; i < sum; i++) sums(m, 0).at[i] += sums(m, lane).at[i];
     unpack(sums(m, 0), m, f);
   }
+  packed.bound(), totals.bound();
 }
 
 }  // namespace TIDEGATE_ISA

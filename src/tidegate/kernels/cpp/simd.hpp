@@ -1,4 +1,4 @@
-// Vectors of floats and the three functions that gates are made of: exp, sigmoid, tanh.
+// Vectors of floats and the functions that gates are made of: exp, sigmoid, tanh.
 //
 // Each file that includes this is compiled once per instruction set, in a namespace of its own (TIDEGATE_ISA).
 // Every operation is spelled out and the compiler may not fuse any (-ffp-contract=off): a row then has the same bits
@@ -71,9 +71,25 @@ INLINE Power power(Vec x) {
   return {(Vec)(((Ints)shifted << 23) + 0x3f800000), fma(r * r, p, r)};  // ... whose low bits are the exponent
 }
 
-INLINE Vec sigmoid(Vec x) {
-  const Power e = power(at_most(at_least(-x, -87.0f), 87.0f));
-  return 1.0f / (1.0f + fma(e.scale, e.rest, e.scale));
+// 1 + exp(-x), no further out than where the sigmoid is 0 or 1 for a float.
+INLINE Vec one_and_exp(Vec x) {
+  const Power e = power(at_most(at_least(-x, -28.0f), 28.0f));
+  return 1.0f + fma(e.scale, e.rest, e.scale);
+}
+
+// The sigmoid 1 / (1 + exp(-x)) of two or three at once: a division costs as much as five products.
+INLINE void sigmoids(Vec &a, Vec &b) {
+  const Vec p = one_and_exp(a), q = one_and_exp(b), both = 1.0f / (p * q);
+  a = both * q;
+  b = both * p;
+}
+
+INLINE void sigmoids(Vec &a, Vec &b, Vec &c) {
+  const Vec p = one_and_exp(a), q = one_and_exp(b), r = one_and_exp(c), pq = p * q;
+  const Vec all_three = 1.0f / (pq * r), two = all_three * r;
+  a = two * q;
+  b = two * p;
+  c = all_three * pq;
 }
 
 INLINE Vec tanh(Vec x) {

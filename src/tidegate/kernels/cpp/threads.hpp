@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -26,19 +27,30 @@ class Threads {
       return;
     }
     Team &team = ours();
+    std::exception_ptr failed;
+    const std::function<void(int64_t)> safe = [&](int64_t i) {
+      try {
+        item(i);
+      } catch (...) {  // no memory, say: told where the call was made, not on a thread that nobody listens to
+        const std::lock_guard<std::mutex> lock(team.mutex);
+        failed = std::current_exception();
+        team.next = count;
+      }
+    };
     const int helpers = int(std::min<int64_t>(threads, count)) - 1;
     while (int(team.threads.size()) < helpers) team.start();
     {
       const std::lock_guard<std::mutex> lock(team.mutex);
-      team.item = &item, team.count = count, team.next = 0, team.wanted = helpers, team.busy = helpers, team.round++;
+      team.item = &safe, team.count = count, team.next = 0, team.wanted = helpers, team.busy = helpers, team.round++;
     }
     team.begin.notify_all();
     for (int64_t i; (i = team.next++) < count;) {
-      item(i);
+      safe(i);
       if (!go_on()) team.next = count;
     }
     std::unique_lock<std::mutex> lock(team.mutex);
     team.done.wait(lock, [&] { return team.busy == 0; });
+    if (failed) std::rethrow_exception(failed);
   }
 
  private:
