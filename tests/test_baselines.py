@@ -164,4 +164,4 @@ def test_the_level_reaches_on_skab_what_was_measured_without_a_network():
         values, truth = table[:, :8], table[400:, 8]
         scores = baselines.score_level(baselines.learn_level(values[:400]), values)
         found.append(metrics.auroc(truth, scores[400:]))
-    assert np.mean(found) == pytest.approx(0.88, abs=0.005)
+    assert np.mean(found) == pytest.approx(0.886, abs=0.005)  # .880 before channels were told apart
