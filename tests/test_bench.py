@@ -26,7 +26,7 @@ def test_padding_models_and_streams_are_measured() -> None:
     ]
     assert [row.who for row in rows[2:]] == ["tidegate", "torch.nn, a loop", "tidegate", "torch.nn"]
     text = bench.table(rows, 100.0)
-    assert text.count("\n") == len(rows) + 1
+    assert text.count("\n|") == len(rows) + 2
     assert "7 streams" in text
 
 

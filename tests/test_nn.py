@@ -197,6 +197,10 @@ def test_input_that_cannot_be_is_refused() -> None:
     ]:
         with pytest.raises(DataError, match=message):
             layer(given, **extra)
+    with pytest.raises(DataError, match=r"input of torch\.float64"):
+        layer(x.double())
+    with pytest.raises(DataError, match="input of type ndarray"):
+        layer(x.numpy())
     with pytest.raises(DataError, match="input for 2 models"):
         nn.GRU(3, 7, models=3)(torch.randn(2, 5, 4, 3))
 

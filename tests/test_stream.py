@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tidegate import cells
-from tidegate.errors import DataError
+from tidegate.errors import DataError, SettingError
 from tidegate.kernels import cpu
 from tidegate.kernels.stream import Stepper
 
@@ -58,7 +58,7 @@ def test_the_state_can_be_saved_and_set() -> None:
     weights, x = drawn("gru", 2, 9, 1), np.random.default_rng(1).standard_normal((2, 5, 2))
     first, second = (Stepper("gru", weights, streams=2) for _ in range(2))
     first.step(x[:, 0])
-    second.state[...] = first.state
+    second.state = first.state.copy()
     np.testing.assert_array_equal(first.step(x[:, 1]), second.step(x[:, 1]))
 
 
@@ -66,6 +66,8 @@ def test_wrong_shapes_are_named() -> None:
     weights = drawn("gru", 2, 9, 1)
     with pytest.raises(DataError, match=r"readings of shape \(3, 3\)"):
         Stepper("gru", weights, streams=3).step(np.zeros((3, 3)))
+    with pytest.raises(SettingError, match="0 streams"):
+        Stepper("gru", weights, streams=0)
     with pytest.raises(ValueError, match="head b"):
         Stepper("gru", weights, head=(np.zeros((5, 9)), np.zeros(4)))
     with pytest.raises(ValueError, match="spread"):

@@ -246,7 +246,8 @@ def _all(seconds: float, on_row: Callable[[Row], None]) -> list[Row]:
 
 def table(rows: list[Row], reach: float) -> str:
     """A Markdown table: times, how often faster than each peer, the rate beside what the machine can reach."""
-    lines = ["| work | who | best ms | median ms | tidegate is faster by | GFLOP/s | of torch.mm | error |"]
+    lines = ["(batch, steps, inputs, units); error: the largest distance of a gradient from float64.\n"]
+    lines += ["| work | who | best ms | median ms | times the median of tidegate | GFLOP/s | of torch.mm | error |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     ours = {row.work: row for row in rows if row.who == "tidegate"}
     for row in rows:

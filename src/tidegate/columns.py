@@ -40,9 +40,8 @@ def refuse_row(column: pl.Series, bad: pl.Series, saw: str, wanted: str, where: 
     """A DataError for the first bad row, if there is one; rows count from 1, the header not counted."""
     if bad.any():
         row = int(bad.arg_max() or 0)
-        raise DataError(
-            saw.format(column[row]), wanted=wanted, do="repair or remove the row", where=f"{where}, row {row + 1:,}"
-        )
+        do = f"repair or remove the row; missing={column[row]!r} if it stands for no reading (--missing)"
+        raise DataError(saw.format(column[row]), wanted=wanted, do=do, where=f"{where}, row {row + 1:,}")
 
 
 def blank(values: NDArray[Any], missing: Iterable[str | float]) -> NDArray[Any]:

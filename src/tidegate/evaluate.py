@@ -32,6 +32,7 @@ FAULTS: tuple[tuple[Any, float, int], ...] = (
 SMALLER = frozenset({"false alarm %", "missed %", "delay s", "false alarms"})
 COUNTS = frozenset({"alarms", "alarms/day"})
 CHANCE = 0.55  # AUROC up to which nothing was found out
+FEW = 3  # planted faults below which rules are not compared
 MOSTLY = 25.0  # per cent of normal rows in alarm, from which events are found whatever happens
 
 
@@ -118,7 +119,9 @@ def _table(
     verdict, lost = judge(rows)
     falsely = rows[0].metrics["false alarm %"]
     if falsely > MOSTLY:
-        verdict += f"; it is in alarm in {falsely:.0f} % of the normal rows, so what it found by event means little"
+        verdict += (
+            f"; the network is in alarm in {falsely:.0f} % of the normal rows, so what it found by event means little"
+        )
     return Evaluation(rows, what, verdict, lost, spans)
 
 
@@ -151,9 +154,12 @@ def planted(det: AnomalyDetector, history: Series, seed: int = 0) -> Evaluation:
     evaluation = _table(
         det, broken, det.apply(broken), _truth(broken, None, ()), det.rivals_ | _forest(det, past, held)
     )
+    count = len(evaluation.events)
     return msgspec.structs.replace(
         evaluation,
-        what=f"{len(evaluation.events)} faults planted in the {len(normal):,} rows that calibrated the detector",
+        what=f"{count} fault{'s' * (count != 1)} planted in the {len(normal):,} rows that calibrated the detector",
+        verdict=evaluation.verdict if count >= FEW else f"{count} planted faults are too few to compare by",
+        baseline_wins=evaluation.baseline_wins and count >= FEW,
         events=[],  # they are not in the data that a report shows
     )
 
@@ -163,7 +169,7 @@ def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
 
     >>> ours, level = Row(name="network", metrics={"AUROC": 0.9}), Row(name="level", metrics={"AUROC": 0.95})
     >>> judge([ours, level])
-    ('level does better than the network here (AUROC 0.950 against 0.900)', True)
+    ('level ranks rows better than the network here (AUROC 0.950 against 0.900)', True)
     """
     ours = rows[0].metrics[by]
     rivals = [(row.metrics[by], row.name) for row in rows[1:] if np.isfinite(row.metrics[by])]
@@ -175,7 +181,7 @@ def judge(rows: list[Row], by: str = "AUROC") -> tuple[str, bool]:
         said = figures.format(f"{ours:.3f}", f"{best:.3f}")
         return f"neither the network nor {name} does better than chance here {said}", False
     if best > ours + 0.005:
-        return f"{name} does better than the network here {figures.format(f'{best:.3f}', f'{ours:.3f}')}", True
+        return f"{name} ranks rows better than the network here {figures.format(f'{best:.3f}', f'{ours:.3f}')}", True
     if best > ours - 0.005:
         return f"the network and {name} do equally well here {figures.format(f'{ours:.3f}', f'{best:.3f}')}", False
     return (

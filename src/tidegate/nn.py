@@ -90,6 +90,7 @@ class _Recurrent(torch.nn.Module):
         self, input: Tensor | PackedSequence, hx: States | None = None, *, lengths: Tensor | None = None
     ) -> tuple[Tensor | PackedSequence, States]:
         """The outputs of the last layer, and the last state of every layer and direction; shapes as torch.nn."""
+        self._accepted(input.data if isinstance(input, PackedSequence) else input)
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths)
         x, alone = self._batched(input)
@@ -101,6 +102,14 @@ class _Recurrent(torch.nn.Module):
         if alone:
             y, last = y.squeeze(-3), last.squeeze(-2)
         return y, (last[0], last[1]) if self.cell == "lstm" else last[0]
+
+    def _accepted(self, x: Any) -> None:
+        ours = next(self.parameters())
+        if not isinstance(x, Tensor):
+            raise DataError(f"input of type {type(x).__name__}", wanted="a tensor", do="torch.as_tensor(x)")
+        if x.dtype != ours.dtype or x.device != ours.device:
+            saw = f"input of {x.dtype} on {x.device}, a layer of {ours.dtype} on {ours.device}"
+            raise DataError(saw, wanted="the same for both", do="input.to(...) or layer.to(...)")
 
     def _packed(
         self, input: PackedSequence, hx: States | None, lengths: Tensor | None
@@ -119,7 +128,7 @@ class _Recurrent(torch.nn.Module):
         """The input as (N, T, I) or (M, N, T, I), M 1 where all models share it; whether it was one sequence alone."""
         sides = (2, 3) if self.models is None else (3, 4)
         if x.ndim not in sides or x.shape[-1] != self.input_size:
-            wanted = f"{' or '.join(map(str, sides))} sides, the last of {self.input_size}"
+            wanted = f"{' or '.join(map(str, sides))} dimensions, the last of size {self.input_size}"
             raise DataError(f"input of shape {tuple(x.shape)}", wanted=wanted)
         if self.models is None and x.ndim == 2:
             return x[None], True
@@ -143,7 +152,7 @@ class _Recurrent(torch.nn.Module):
         if len(whole) != parts or any(tuple(part.shape) != shape for part in whole):
             saw = ", ".join(str(tuple(part.shape)) for part in given)
             shape = (count, self.hidden_size) if alone else shape
-            raise DataError(f"hx of shape {saw}", wanted=f"{parts} of shape {shape}")
+            raise DataError(f"hx of shape {saw}", wanted=f"(h, c), each {shape}" if parts == 2 else str(shape))
         return torch.stack(whole)
 
     def _through(self, x: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -223,7 +223,7 @@ def _events(report: Report) -> str:
 
 
 def _budget(budget: Budget, lasted: float) -> str:
-    by_chance = f"up to about {budget.kept * lasted:.2g} by chance in a stretch this long"
+    by_chance = f"about {budget.kept * lasted:.2g} by chance in a stretch this long, if all of it were normal"
     if budget.kept <= budget.asked * 1.001:
         return f"Alarms run at a budget of {rate(budget.asked)} of normal running: {by_chance}."
     return (

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cells import PARTS
-from ..errors import DataError
+from ..errors import DataError, SettingError
 from ._core import Live
 
 Floats = NDArray[np.float32]
@@ -31,8 +31,9 @@ class Stepper:
     head    (w (O, H), b (O,)): the answer is w h + b; without one it is the last layer's state h
     steps   readings of each stream in one call
 
-    `state` (layers, parts, M, S, padded) is where the streams stand: save it, or set it (`state[...] = saved`). Raises
-    ValueError that names the argument, DataError for readings of another shape.
+    `state` (layers, parts, M, S, padded) is where the streams stand: save a copy, or set it. A NaN stays in the state
+    of its stream: fill what is missing before. Raises ValueError that names the argument, DataError for readings of
+    another shape.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class Stepper:
         head: tuple[Any, Any] | None = None,
         steps: int = 1,
     ) -> None:
+        if streams < 1 or steps < 1:
+            raise SettingError(f"{streams} streams and {steps} steps", wanted="1 or more of each")
         self.models = None if np.ndim(layers[0][0]) == 2 else len(layers[0][0])
         lifted = [tuple(self._lifted(w) for w in layer) for layer in layers]
         last = () if head is None else tuple(self._lifted(w) for w in head)
@@ -53,8 +56,8 @@ class Stepper:
         models, inputs, hidden = len(lifted[0][0]), lifted[0][0].shape[2], lifted[0][1].shape[2]
         self._x = np.zeros((models, streams, steps, inputs))
         self._y = np.zeros((models, streams, steps, last[0].shape[1] if last else hidden), np.float32)
-        self.state: Floats = np.zeros((len(layers), PARTS[cell], models, streams, self._live.padded), np.float32)
-        self._live.bind(self._x, self.state, self._y)
+        self._state: Floats = np.zeros((len(layers), PARTS[cell], models, streams, self._live.padded), np.float32)
+        self._live.bind(self._x, self._state, self._y)
         cut = 0 if self.models is None else slice(None)
         at = (cut, slice(None), 0) if steps == 1 else (cut,)
         self._in, self._out = self._x[at], self._y[at]
@@ -62,15 +65,22 @@ class Stepper:
     def _lifted(self, w: Any) -> Any:
         return None if w is None else np.ascontiguousarray(w if self.models else np.asarray(w)[None], np.float32)
 
+    @property
+    def state(self) -> Floats:
+        """Where the streams stand (layers, parts, M, S, padded): changes with every call."""
+        return self._state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._state[...] = value
+
     def step(self, readings: Any) -> Floats:
         """The answers (S, O) to readings (S, C), valid until the next call.
 
         With models everything has M before S, with several steps T after it.
         """
-        try:
-            self._in[...] = readings
-        except ValueError:
-            saw = f"readings of shape {np.shape(readings)}"
-            raise DataError(saw, wanted=f"{self._in.shape}") from None
+        if np.shape(readings) != self._in.shape:
+            raise DataError(f"readings of shape {np.shape(readings)}", wanted=f"{self._in.shape}")
+        self._in[...] = readings
         self._live.run()
         return self._out

@@ -146,20 +146,26 @@ class AnomalyDetector:
         self.left_out_ = left_out
         self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_})
 
-    def recalibrate(self, normal: Any, *, interval: str | float | None = None) -> Self:
+    def recalibrate(
+        self, normal: Any, *, exclude: Iterable[tuple[Any, Any]] = (), interval: str | float | None = None
+    ) -> Self:
         """Keep the network, but measure anew what is normal, level and spread too, on later history known to be good.
 
         For the day when the process has settled at a new level, or a sensor was replaced: seconds, not a new training.
         What was normal before and is no longer, is unusual from now on. Which channels go together stays as it was.
+        Leave out (`exclude`) what was not normal in it, or that will be normal too.
         """
         self._fitted()
+        exclude = list(exclude)
         series, _ = verbs.match(verbs.as_series(normal, interval=interval), self.channels_, self.interval_, self.clock_)
         from . import learning
 
-        past, old = learning.whole(series, self.alarming.gap, self.interval_), self.model_
+        past, old = learning.whole(series, exclude, self.alarming.gap, self.interval_), self.model_
         learned, z = learning.scaled(past)
         model, scores = learning.finish(past, z, learned, old.heads, old.weights, old.alarming, apart=old.normal.apart)
-        self._remember(series, past, model, self._measured(past, scores, self.interval_), [])
+        first = self.learned_.get("network", f"trained on {self.learned_['data']}, not on this")
+        self._remember(series, past, model, self._measured(past, scores, self.interval_), _left_out(series, exclude))
+        self.learned_["network"] = first
         return self
 
     # ------------------------------------------------------------------ running

@@ -75,25 +75,34 @@ def history(series: Series, exclude: Iterable[tuple[Any, Any]], window: Window, 
 
     A short history gets a shorter window. Raises DataError when there are too few rows for one window in each stretch.
     """
-    rows = np.flatnonzero(series.outside(exclude))
-    values, times = series.values[rows], series.times[rows]
-    missing = scoring.absent(times, series.interval)
-    left_out = np.flatnonzero(np.diff(rows) > 1) + 1
-    missing[left_out] = np.maximum(missing[left_out], gap + 1)
+    values, times, missing, left_out = _kept(series, exclude, gap, series.interval)
     late = np.flatnonzero(np.diff(times) > GAP * series.interval * SECOND) + 1
     joints = np.union1d([0], np.union1d(late, left_out)).astype(np.int64)
-    length = min(window.length, max(SHORTEST, len(rows) // 5))
-    parts = _parts(len(rows), length, window, series.name)
+    length = min(window.length, max(SHORTEST, len(values) // 5))
+    parts = _parts(len(values), length, window, series.name)
     return History(values, times, missing, scoring.starts(values, missing, gap), joints, length, *parts)
 
 
-def whole(series: Series, gap: int, interval: float) -> History:
+def _kept(
+    series: Series, exclude: Iterable[tuple[Any, Any]], gap: int, interval: float
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows outside what is excluded: values, times, how many never came before each, and the first after each cut."""
+    rows = np.flatnonzero(series.outside(exclude))
+    times = series.times[rows]
+    missing = scoring.absent(times, interval) if len(rows) else rows
+    left_out = np.flatnonzero(np.diff(rows) > 1) + 1
+    missing[left_out] = np.maximum(missing[left_out], gap + 1)
+    return series.values[rows], times, missing, left_out
+
+
+def whole(series: Series, exclude: Iterable[tuple[Any, Any]], gap: int, interval: float) -> History:
     """Later history, of a model that reads a row every `interval` seconds; every row is to calibrate."""
-    n, missing = len(series), scoring.absent(series.times, interval)
+    values, times, missing, _ = _kept(series, exclude, gap, interval)
+    n = len(values)
     if n < SHORTEST:
         raise DataError(f"{n:,} rows of history", wanted=f"at least {SHORTEST}", do="give more", where=series.name)
-    starts, none = scoring.starts(series.values, missing, gap), np.zeros(1, dtype=np.int64)
-    return History(series.values, series.times, missing, starts, none, 0, (0, 0), (0, 0), (0, n))
+    starts, none = scoring.starts(values, missing, gap), np.zeros(1, dtype=np.int64)
+    return History(values, times, missing, starts, none, 0, (0, 0), (0, 0), (0, n))
 
 
 def _parts(rows: int, length: int, window: Window, name: str) -> list[tuple[int, int]]:

@@ -127,7 +127,8 @@ def match(series: Series, channels: tuple[str, ...], interval: float, clock: boo
         raise DataError(
             f"{len(missing)} channel(s) of the model are not in the data: {', '.join(missing[:8])}",
             wanted=", ".join(channels[:20]),
-            do="rename the columns" + (f"; the data also has {', '.join(extra[:8])}" if extra else ""),
+            do="rename the columns, or add an empty one for a sensor that is gone"
+            + (f"; the data also has {', '.join(extra[:8])}" if extra else ""),
             where=series.name,
         )
     else:
