@@ -8,6 +8,7 @@ this machine can reach.
 from __future__ import annotations
 
 import importlib.util
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ TRAINING = [  # B, T, I, H
     (64, 50, 1, 64), (64, 4, 1, 128), (32, 10, 5, 32), (1, 1000, 1, 32),
     (64, 100, 10, 32), (256, 100, 10, 128), (64, 50, 1, 16), (512, 60, 8, 64),
 ]  # fmt: skip
+TURN = 0.02
 KINDS = {"gru": "GRU", "lstm": "LSTM", "rnn_tanh": "RNN"}
 
 
@@ -45,6 +47,9 @@ def interleaved(works: dict[str, Work], seconds: float) -> dict[str, tuple[float
 
     >>> sorted(interleaved({"a": lambda: None, "b": lambda: None}, 0.01))
     ['a', 'b']
+
+    A turn lasts TURN seconds or one call, and counts with its mean: who does a short work once finds the caches full of
+    what the one before left there.
     """
     times: dict[str, list[float]] = {who: [] for who in works}
     for work in works.values():
@@ -52,17 +57,23 @@ def interleaved(works: dict[str, Work], seconds: float) -> dict[str, tuple[float
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or not all(times.values()):
         for who, work in works.items():
-            start = time.perf_counter()
-            work()
-            times[who].append(time.perf_counter() - start)
+            start, calls = time.perf_counter(), 0
+            while calls == 0 or time.perf_counter() - start < TURN:
+                work()
+                calls += 1
+            times[who].append((time.perf_counter() - start) / calls)
     return {who: (min(found), statistics.median(found)) for who, found in times.items()}
 
 
 def limit(seconds: float) -> float:
     """GFLOP/s of `torch.mm` on 1024 x 1024 numbers, one thread."""
     torch = torch_or_error()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     a, b = torch.randn(2, 1024, 1024)
-    return 2 * 1024**3 / interleaved({"mm": lambda: a @ b}, seconds)["mm"][0] / 1e9
+    best, _ = interleaved({"mm": lambda: a @ b}, seconds)["mm"]
+    torch.set_num_threads(threads)
+    return 2 * 1024**3 / best / 1e9
 
 
 def operations(cell: str, shape: tuple[int, int, int, int], passes: int = 3) -> float:
@@ -113,7 +124,8 @@ def _apart(found: list[Any], truth: list[Any]) -> float:
 
 
 def _in_jax(cell: str, x: Any, dy: Any, layer: Any) -> Work:
-    """The same layer as `lax.scan`, jitted, with its gradients."""
+    """The same layer as `lax.scan`, jitted, with its gradients; on one thread, as everybody."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     import jax
     import jax.numpy as jnp
 
