@@ -169,7 +169,7 @@ void forward_block(const Shape &s, const Layer<Cell> &layer, const Order &order,
   int64_t alive = rows;
   for (int64_t t = 0;; t++) {
     const int64_t left = order.alive(block, t, alive);
-    for (int part = 0; f.last[part] && part < Cell::parts; part++)
+    for (int part = 0; part < Cell::parts && f.last[part]; part++)
       for (int64_t i = left; i < alive; i++)
         std::copy_n(tape.state(part, turn(t)) + i * tape.row, H,
                     f.last[part] + (model * s.rows + order.row(block, i)) * H);
