@@ -203,7 +203,7 @@ WRONG = {
     "x": [None, "text", np.zeros((1, 2, 3, 4)), np.zeros((2, 3, 4), np.float32), np.zeros((1, 2, 3, 5), np.float32),
           np.zeros((3, 2, 3, 4), np.float32), np.zeros((1, 2, 3, 8), np.float32)[..., ::2]],
     "h": [np.zeros((1, 3, 5), np.float32), np.zeros((1, 2, 5)), "text"],
-    "w_x": [np.zeros((1, 15, 5), np.float32), np.zeros((1, 14, 4), np.float32), 3],
+    "w_x": [None, np.zeros((1, 15, 5), np.float32), np.zeros((1, 14, 4), np.float32), 3],
     "w_h": [None, np.zeros((1, 14, 5), np.float32), np.zeros((15, 5), np.float32)],
     "b_x": [np.zeros((1, 14), np.float32), np.zeros((1, 15), np.float64)],
     "b_h": [np.zeros((15,), np.float32)],

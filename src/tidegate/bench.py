@@ -20,7 +20,7 @@ import numpy as np
 from . import nn
 from .cells import GATES
 from .kernels.stream import Stepper
-from .train import torch_or_error
+from .train import one_thread, torch_or_error
 
 Work = Callable[[], Any]
 TRAINING = [  # B, T, I, H
@@ -67,12 +67,9 @@ def interleaved(works: dict[str, Work], seconds: float) -> dict[str, tuple[float
 
 def limit(seconds: float) -> float:
     """GFLOP/s of `torch.mm` on 1024 x 1024 numbers, one thread."""
-    torch = torch_or_error()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    a, b = torch.randn(2, 1024, 1024)
-    best, _ = interleaved({"mm": lambda: a @ b}, seconds)["mm"]
-    torch.set_num_threads(threads)
+    a, b = torch_or_error().randn(2, 1024, 1024)
+    with one_thread():
+        best, _ = interleaved({"mm": lambda: a @ b}, seconds)["mm"]
     return 2 * 1024**3 / best / 1e9
 
 
@@ -228,13 +225,8 @@ def streaming(cell: str, streams: int, hidden: int, seconds: float) -> Iterator[
 
 def run(seconds: float = 1.0, on_row: Callable[[Row], None] = lambda row: None) -> list[Row]:
     """All of it, one thread; `seconds` for each comparison."""
-    torch = torch_or_error()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _all(seconds, on_row)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _all(seconds: float, on_row: Callable[[Row], None]) -> list[Row]:

@@ -32,28 +32,21 @@ States = Tensor | tuple[Tensor, Tensor]
 class _Recurrent(torch.nn.Module):
     """What the three layers share: parameters under torch's names, and the way through the stack."""
 
-    cell: str
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    bias: bool
-    batch_first: bool
-    dropout: float
-    bidirectional: bool
-    models: int | None
-
-    def _build(self, cell: str, size: dict[str, Any], place: dict[str, Any]) -> None:
-        wanted = {"input_size": 1, "hidden_size": 1, "num_layers": 1}
-        for name, least in wanted.items():
-            if not isinstance(size[name], int) or size[name] < least:
-                raise SettingError(f"{name} is {size[name]!r}", wanted=f"a whole number, {least} or more")
-        if not 0 <= size["dropout"] <= 1:
-            raise SettingError(f"dropout is {size['dropout']}", wanted="a share between 0 and 1")
-        if size["models"] is not None and size["models"] < 1:
-            raise SettingError(f"models is {size['models']}", wanted="1 or more, or None for torch's shapes")
-        self.cell, self.proj_size = cell, 0
-        for name, value in size.items():
-            setattr(self, name, value)
+    def _build(
+        self, cell: str, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool,
+        dropout: float, bidirectional: bool, models: int | None, place: dict[str, Any],
+    ) -> None:  # fmt: skip
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        for name, value in sizes.items():
+            if not isinstance(value, int) or value < 1:
+                raise SettingError(f"{name} is {value!r}", wanted="a whole number, 1 or more")
+        if not 0 <= dropout <= 1:
+            raise SettingError(f"dropout is {dropout}", wanted="a share between 0 and 1")
+        if models is not None and models < 1:
+            raise SettingError(f"models is {models}", wanted="1 or more, or None for torch's shapes")
+        self.cell, self.proj_size, self.models = cell, 0, models
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
         lead = () if self.models is None else (self.models,)
         rows, ways = GATES[cell] * self.hidden_size, 1 + self.bidirectional
         for layer in range(self.num_layers):
@@ -157,7 +150,7 @@ class _Recurrent(torch.nn.Module):
 
     def _through(self, x: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """All layers and directions: outputs (..., N, T, D*H), last states (parts, layers*D, ..., N, H)."""
-        if not layers.backend(x).startswith("core"):
+        if not layers.takes(x):
             return self._in_torch(x, state, lengths)
         last, ways = [], 1 + self.bidirectional
         for layer in range(self.num_layers):
@@ -238,15 +231,10 @@ class RNN(_Recurrent):
         if nonlinearity not in ("tanh", "relu"):
             raise SettingError(f"nonlinearity is {nonlinearity!r}", wanted="tanh or relu")
         self.nonlinearity = nonlinearity
-        size: dict[str, Any] = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "bias": bias,
-        }
-        size |= {"batch_first": batch_first, "dropout": dropout}
-        size |= {"bidirectional": bidirectional, "models": models}
-        self._build(f"rnn_{nonlinearity}", size, {"device": device, "dtype": dtype})
+        self._build(
+            f"rnn_{nonlinearity}", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            models, {"device": device, "dtype": dtype},
+        )  # fmt: skip
 
 
 class LSTM(_Recurrent):
@@ -265,15 +253,10 @@ class LSTM(_Recurrent):
         super().__init__()
         if proj_size:
             raise SettingError(f"proj_size is {proj_size}", wanted="0", do="put a torch.nn.Linear behind the layer")
-        size: dict[str, Any] = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "bias": bias,
-        }
-        size |= {"batch_first": batch_first, "dropout": dropout}
-        size |= {"bidirectional": bidirectional, "models": models}
-        self._build("lstm", size, {"device": device, "dtype": dtype})
+        self._build(
+            "lstm", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            models, {"device": device, "dtype": dtype},
+        )  # fmt: skip
 
 
 class GRU(_Recurrent):
@@ -289,12 +272,7 @@ class GRU(_Recurrent):
         *, models: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        size: dict[str, Any] = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "bias": bias,
-        }
-        size |= {"batch_first": batch_first, "dropout": dropout}
-        size |= {"bidirectional": bidirectional, "models": models}
-        self._build("gru", size, {"device": device, "dtype": dtype})
+        self._build(
+            "gru", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            models, {"device": device, "dtype": dtype},
+        )  # fmt: skip

@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,18 @@ def torch_or_error() -> Any:
     return torch
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread inside, and as it was afterwards."""
+    torch = torch_or_error()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def learning_rate(settings: Training, step: int) -> float:
     """One cycle: up over the first 30 % of the steps, down to almost nothing by the last (Smith & Topin 2018).
 
@@ -102,19 +115,14 @@ def fit(
     identity = _identity(problem, settings, seed, run.device)
     if resume and checkpoint is not None and checkpoint.exists():
         _restore(checkpoint, identity, params, adam, run)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # layers this small lose more by meeting than they win by sharing; and bits then never depend on it
-    try:
+    # Layers this small lose more by meeting than they win by sharing; and bits then never depend on it.
+    with one_thread():
         while len(run.history) < settings.epochs and not run.stopped:
             run.history.append(_epoch(problem, settings, params, adam, run, seed))
             run.stopped = _enough(run.history, settings.patience)
             if checkpoint is not None:
                 _store(checkpoint, identity, params, adam, run)
             yield run.history[-1]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def watch(epochs: Iterator[Epoch], run: Fit, on_epoch: Callable[[Epoch], None]) -> None:

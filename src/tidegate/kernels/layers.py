@@ -30,6 +30,11 @@ def backend(x: Tensor) -> str:
     return f"core: {engine()}"
 
 
+def takes(x: Tensor) -> bool:
+    """Whether the core can run a layer on this input."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
+
+
 def scan(
     cell: str, x: Tensor, state: Tensor, weights: TensorWeights, lengths: Tensor | None = None, reverse: bool = False
 ) -> tuple[Tensor, Tensor]:
@@ -38,17 +43,11 @@ def scan(
     With the model axis: `x` (M, N, T, I) or (1, N, T, I) for all, `state` (parts, M, N, H), weights (M, ...), outputs
     (M, N, T, H). `lengths` and `reverse` as in `cpu.scan`; they need the core.
     """
-    if backend(x).startswith("core"):
-        return _core_scan(cell, x, state, weights, lengths, reverse)
+    if takes(x):
+        run: Any = Scan.apply
+        y, last = run(x, state, *weights, cell, lengths, reverse)
+        return y, last
     return _one(cell, x, state, weights) if weights[0].ndim == 2 else _many(cell, x, state, weights)
-
-
-def _core_scan(
-    cell: str, x: Tensor, state: Tensor, weights: TensorWeights, lengths: Tensor | None, reverse: bool
-) -> tuple[Tensor, Tensor]:
-    run: Any = Scan.apply
-    y, last = run(x, state, *weights, cell, lengths, reverse)
-    return y, last
 
 
 # The model axis of x, state, w_x, w_h, b_x, b_h, and of y and the last state, for a layer that has none.

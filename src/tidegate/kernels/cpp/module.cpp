@@ -204,15 +204,20 @@ Shape shape_of(Cell cell, nb::handle x, const nb::tuple &weights, nb::handle len
   return s;
 }
 
+float *needed(nb::handle given, const std::string &name, const Sides &shape) {
+  if (given.is_none()) refuse(name, "missing", "a float32 array of shape " + text(shape));
+  return floats(given, name, shape);
+}
+
 Weights weights_of(Cell cell, const Shape &s, const nb::tuple &weights) {
   const int64_t rows = GATES[cell] * s.hidden;
-  return {floats(item(weights, 0), "w_x", {s.models, rows, s.inputs}),
-          floats(item(weights, 1), "w_h", {s.models, rows, s.hidden}),
+  return {needed(item(weights, 0), "w_x", {s.models, rows, s.inputs}),
+          needed(item(weights, 1), "w_h", {s.models, rows, s.hidden}),
           floats(item(weights, 2), "b_x", {s.models, rows}), floats(item(weights, 3), "b_h", {s.models, rows})};
 }
 
 float *input_of(const Shape &s, nb::handle x) {
-  return floats(x, "x", {s.shared ? 1 : s.models, s.rows, s.steps, s.inputs});
+  return needed(x, "x", {s.shared ? 1 : s.models, s.rows, s.steps, s.inputs});
 }
 
 nb::object forward(const std::string &name, nb::handle x, nb::tuple state, nb::tuple weights, nb::handle lengths,
@@ -267,7 +272,6 @@ class Live {
     for (int64_t l = 0; l < shape_.layers; l++) {
       const Shape one{x[0], 1, 1, l ? h[2] : x[2], h[2], false, false, nullptr};
       weights.push_back(weights_of(cell_, one, nb::cast<nb::tuple>(layers[l])));
-      if (!weights.back().w_x || !weights.back().w_h) refuse("weights", "missing", "w_x and w_h of each layer");
     }
     shape_.weights = weights.data();
     if (nb::len(scale)) {
