@@ -8,7 +8,7 @@
 // over them, so that what flows to x (dn, dr, dz) and what flows to h (dr, dz, dq) each lie side by side.
 #pragma once
 
-#include "simd.hpp"
+#include "gates.hpp"
 
 namespace TIDEGATE_ISA {
 
@@ -20,28 +20,25 @@ struct Gru {
   static constexpr int hidden_slot[3] = {1, 2, 3};  // ... and their hidden sides
   static constexpr int first_input = 0, first_hidden = 1;
 
-  template <bool KEEP>
-  static INLINE void forward(const Vec *gate, float *slot, long size, const float *const *before, float *const *after) {
-    const Vec h = load(before[0]), q = load(slot + 3 * size);
-    Vec r = gate[0], z = gate[1];
+  template <bool KEEP, int N>
+  static INLINE void forward(const Group<N> (&gate)[gates], const Place<N> &at) {
+    const Group<N> h = at.old_state(0), q = at.slot(3);
+    Group<N> r = gate[0], z = gate[1];
     sigmoids(r, z);
-    const Vec n = tanh(fma(r, q, gate[2]));
-    store(after[0], fma(z, h - n, n));
-    if constexpr (KEEP) {
-      store(slot, n);
-      store(slot + size, r);
-      store(slot + 2 * size, z);
-    }
+    const Group<N> n = tanh(fma(r, q, gate[2]));
+    at.set_state(0, fma(z, h - n, n));
+    if constexpr (KEEP) at.keep(0, n), at.keep(1, r), at.keep(2, z);
   }
 
   // Takes dL/dh' and returns what flows to h past the gates.
-  static INLINE Vec backward(Vec g, float *slot, long size, const float *const *before, const float *const *, float *) {
-    const Vec n = load(slot), r = load(slot + size), z = load(slot + 2 * size), q = load(slot + 3 * size);
-    const Vec rest = 1.0f - z, dn = g * rest * fma(-n, n, all(1.0f)), dq = dn * r;
-    store(slot, dn);
-    store(slot + size, dq * q * (1.0f - r));
-    store(slot + 2 * size, g * (load(before[0]) - n) * (z * rest));
-    store(slot + 3 * size, dq);
+  template <int N>
+  static INLINE Group<N> backward(Group<N> g, const Place<N> &at, Group<N> &) {
+    const Group<N> n = at.slot(0), r = at.slot(1), z = at.slot(2), q = at.slot(3);
+    const Group<N> rest = 1.0f - z, dn = g * rest * fma(-n, n, 1.0f), dq = dn * r;
+    at.keep(0, dn);
+    at.keep(1, dq * q * (1.0f - r));
+    at.keep(2, g * (at.old_state(0) - n) * (z * rest));
+    at.keep(3, dq);
     return g * z;
   }
 };

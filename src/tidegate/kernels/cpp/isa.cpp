@@ -1,8 +1,9 @@
 // The engine of one instruction set. Compiled once for each, with TIDEGATE_ISA as its name and the flags that allow it.
+#include "backward.hpp"
+#include "forward.hpp"
 #include "gru.hpp"
 #include "lstm.hpp"
 #include "rnn.hpp"
-#include "scan.hpp"
 #include "stream.hpp"
 
 #define TEXT_OF(name) #name

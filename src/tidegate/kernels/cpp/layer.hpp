@@ -17,7 +17,7 @@ namespace TIDEGATE_ISA {
 using tidegate::Shape;
 using tidegate::Weights;
 
-constexpr int TILE = 3;  // vectors of columns in a tile on the way back, and of gradients of weights
+constexpr int TILE = 2;  // vectors of columns in a panel on the way back: 4 * H rows of it must fit the nearest memory
 
 inline int64_t whole(int64_t floats) { return (floats + WIDTH - 1) / WIDTH * WIDTH; }
 

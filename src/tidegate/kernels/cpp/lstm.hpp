@@ -8,7 +8,7 @@
 // of the gates before their functions. Kept from forward: i, f, g, o; backward writes their gradients over them.
 #pragma once
 
-#include "simd.hpp"
+#include "gates.hpp"
 
 namespace TIDEGATE_ISA {
 
@@ -19,32 +19,27 @@ struct Lstm {
   static constexpr int hidden_slot[4] = {0, 1, 2, 3};
   static constexpr int first_input = 0, first_hidden = 0;
 
-  template <bool KEEP>
-  static INLINE void forward(const Vec *gate, float *slot, long size, const float *const *before, float *const *after) {
-    Vec i = gate[0], f = gate[1], o = gate[3];
+  template <bool KEEP, int N>
+  static INLINE void forward(const Group<N> (&gate)[gates], const Place<N> &at) {
+    Group<N> i = gate[0], f = gate[1], o = gate[3];
     sigmoids(i, f, o);
-    const Vec g = tanh(gate[2]), c = fma(f, load(before[1]), i * g);
-    store(after[1], c);
-    store(after[0], o * tanh(c));
-    if constexpr (KEEP) {
-      store(slot, i);
-      store(slot + size, f);
-      store(slot + 2 * size, g);
-      store(slot + 3 * size, o);
-    }
+    const Group<N> g = tanh(gate[2]), c = fma(f, at.old_state(1), i * g);
+    at.set_state(1, c);
+    at.set_state(0, o * tanh(c));
+    if constexpr (KEEP) at.keep(0, i), at.keep(1, f), at.keep(2, g), at.keep(3, o);
   }
 
-  // `memory` holds dL/dc' and is left with dL/dc.
-  static INLINE Vec backward(Vec a, float *slot, long size, const float *const *before, const float *const *after,
-                             float *memory) {
-    const Vec i = load(slot), f = load(slot + size), g = load(slot + 2 * size), o = load(slot + 3 * size);
-    const Vec t = tanh(load(after[1])), e = fma(a * o, fma(-t, t, all(1.0f)), load(memory));
-    store(slot, e * g * (i * (1.0f - i)));
-    store(slot + size, e * load(before[1]) * (f * (1.0f - f)));
-    store(slot + 2 * size, e * i * fma(-g, g, all(1.0f)));
-    store(slot + 3 * size, a * t * (o * (1.0f - o)));
-    store(memory, e * f);
-    return Vec{};
+  // `memory` is dL/dc' and is left as dL/dc.
+  template <int N>
+  static INLINE Group<N> backward(Group<N> a, const Place<N> &at, Group<N> &memory) {
+    const Group<N> i = at.slot(0), f = at.slot(1), g = at.slot(2), o = at.slot(3);
+    const Group<N> t = tanh(at.new_state(1)), e = fma(a * o, fma(-t, t, 1.0f), memory);
+    at.keep(0, e * g * (i * (1.0f - i)));
+    at.keep(1, e * at.old_state(1) * (f * (1.0f - f)));
+    at.keep(2, e * i * fma(-g, g, 1.0f));
+    at.keep(3, a * t * (o * (1.0f - o)));
+    memory = e * f;
+    return 0.0f;
   }
 };
 

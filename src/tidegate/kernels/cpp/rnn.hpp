@@ -6,7 +6,7 @@
 // Nothing is kept from forward but the states; backward writes da into the one slot.
 #pragma once
 
-#include "simd.hpp"
+#include "gates.hpp"
 
 namespace TIDEGATE_ISA {
 
@@ -18,15 +18,16 @@ struct Rnn {
   static constexpr int hidden_slot[1] = {0};
   static constexpr int first_input = 0, first_hidden = 0;
 
-  template <bool KEEP>
-  static INLINE void forward(const Vec *gate, float *, long, const float *const *, float *const *after) {
-    store(after[0], RELU ? at_least(gate[0], 0.0f) : tanh(gate[0]));
+  template <bool KEEP, int N>
+  static INLINE void forward(const Group<N> (&gate)[gates], const Place<N> &at) {
+    at.set_state(0, RELU ? at_least(gate[0], 0.0f) : tanh(gate[0]));
   }
 
-  static INLINE Vec backward(Vec g, float *slot, long, const float *const *, const float *const *after, float *) {
-    const Vec h = load(after[0]);
-    store(slot, RELU ? (h > 0.0f ? g : Vec{}) : g * fma(-h, h, all(1.0f)));
-    return Vec{};
+  template <int N>
+  static INLINE Group<N> backward(Group<N> g, const Place<N> &at, Group<N> &) {
+    const Group<N> h = at.new_state(0);
+    at.keep(0, RELU ? where_positive(h, g) : g * fma(-h, h, 1.0f));
+    return 0.0f;
   }
 };
 

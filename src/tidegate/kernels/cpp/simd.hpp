@@ -1,11 +1,9 @@
-// Vectors of floats and the functions that gates are made of: exp, sigmoid, tanh.
+// Vectors of floats, and groups of them.
 //
 // Each file that includes this is compiled once per instruction set, in a namespace of its own (TIDEGATE_ISA).
 // Every operation is spelled out and the compiler may not fuse any (-ffp-contract=off): a row then has the same bits
-// in every tile that it can fall into. Polynomials are the Taylor series of exp around 0 on |r| <= ln(2)/2, whose
-// remainder r^8/8! is below a twelfth of a float's last digit; ln 2 is taken in two parts (Cody & Waite 1980).
-// tanh goes through exp(-2|x|) - 1 without losing small digits, so that it is exact to the last digits near 0 too.
-// NaN comes out as NaN; infinities saturate.
+// in every tile that it can fall into. A Group is the same vector of several rows: a chain of operations, each waiting
+// for the last, leaves most of the processor idle; a few chains side by side do not.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +14,8 @@
 #include <arm_neon.h>
 #endif
 
-#define INLINE inline __attribute__((always_inline))
+#define ALWAYS __attribute__((always_inline))  // a tile must stay in registers through every function it passes
+#define INLINE inline ALWAYS
 
 namespace TIDEGATE_ISA {
 
@@ -51,53 +50,74 @@ INLINE Vec fma(Vec a, Vec b, Vec c) {
 #endif
 }
 
-INLINE Vec at_least(Vec x, float low) { return x < all(low) ? all(low) : x; }  // a NaN stays one
-INLINE Vec at_most(Vec x, float high) { return x > all(high) ? all(high) : x; }
+// The larger, the smaller of x and a number; a NaN stays one.
+INLINE Vec at_least(Vec x, float low) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_maskz_max_ps(0xffff, (__m512)all(low), (__m512)x);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_max_ps((__m256)all(low), (__m256)x);
+#else
+  return x < all(low) ? all(low) : x;
+#endif
+}
 
-// exp(x) = scale * (1 + rest), for -87 <= x <= 88
-struct Power {
-  Vec scale, rest;
+INLINE Vec at_most(Vec x, float high) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_maskz_min_ps(0xffff, (__m512)all(high), (__m512)x);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_min_ps((__m256)all(high), (__m256)x);
+#else
+  return x > all(high) ? all(high) : x;
+#endif
+}
+
+// N vectors that take every operation side by side.
+template <int N>
+struct Group {
+  Vec v[N];
+
+  Group() = default;
+  INLINE Group(float x) { each([&](int i) { v[i] = all(x); }); }
+  INLINE Group(const float *from, long step) { each([&](int i) { v[i] = load(from + i * step); }); }
+  INLINE void store(float *to, long step) const {
+    each([&](int i) { TIDEGATE_ISA::store(to + i * step, v[i]); });
+  }
+  template <class F>
+  static INLINE void each(const F &f) {
+#pragma GCC unroll 16
+    for (int i = 0; i < N; i++) f(i);
+  }
+  template <class F>
+  static INLINE Group of(const F &f) {
+    Group out;
+    each([&](int i) { out.v[i] = f(i); });
+    return out;
+  }
+  friend INLINE Group operator-(Group a) { return of([&](int i) { return -a.v[i]; }); }
+  friend INLINE Group operator+(Group a, Group b) { return of([&](int i) { return a.v[i] + b.v[i]; }); }
+  friend INLINE Group operator-(Group a, Group b) { return of([&](int i) { return a.v[i] - b.v[i]; }); }
+  friend INLINE Group operator*(Group a, Group b) { return of([&](int i) { return a.v[i] * b.v[i]; }); }
+  friend INLINE Group operator/(Group a, Group b) { return of([&](int i) { return a.v[i] / b.v[i]; }); }
+  friend INLINE Group fma(Group a, Group b, Group c) {
+    return of([&](int i) { return TIDEGATE_ISA::fma(a.v[i], b.v[i], c.v[i]); });
+  }
+  friend INLINE Group at_least(Group x, float low) {
+    return of([&](int i) { return TIDEGATE_ISA::at_least(x.v[i], low); });
+  }
+  friend INLINE Group at_most(Group x, float high) {
+    return of([&](int i) { return TIDEGATE_ISA::at_most(x.v[i], high); });
+  }
+  friend INLINE Group where_positive(Group x, Group y) {  // y there, 0 elsewhere
+    return of([&](int i) { return x.v[i] > 0.0f ? y.v[i] : Vec{}; });
+  }
+  // The bits of a float: its sign, itself with the sign set, one's sign put on another.
+  friend INLINE Group sign(Group x) { return of([&](int i) { return (Vec)((Ints)x.v[i] & INT32_MIN); }); }
+  friend INLINE Group negative(Group x) { return of([&](int i) { return (Vec)((Ints)x.v[i] | INT32_MIN); }); }
+  friend INLINE Group flip(Group x, Group sign) {
+    return of([&](int i) { return (Vec)((Ints)x.v[i] ^ (Ints)sign.v[i]); });
+  }
+  friend INLINE Group as_exponent(Group x) { return of([&](int i) { return (Vec)((Ints)x.v[i] << 23); }); }
 };
-
-INLINE Power power(Vec x) {
-  const Vec shifted = fma(x, all(1.44269504f), all(12582912.0f));  // adding 1.5 * 2^23 rounds to a whole number ...
-  const Vec n = shifted - all(12582912.0f);
-  const Vec r = fma(n, all(-1.42860677e-6f), fma(n, all(-0.693145752f), x));
-  Vec p = fma(r, all(1.0f / 5040), all(1.0f / 720));
-  p = fma(r, p, all(1.0f / 120));
-  p = fma(r, p, all(1.0f / 24));
-  p = fma(r, p, all(1.0f / 6));
-  p = fma(r, p, all(0.5f));
-  return {(Vec)(((Ints)shifted << 23) + 0x3f800000), fma(r * r, p, r)};  // ... whose low bits are the exponent
-}
-
-// 1 + exp(-x), no further out than where the sigmoid is 0 or 1 for a float.
-INLINE Vec one_and_exp(Vec x) {
-  const Power e = power(at_most(at_least(-x, -28.0f), 28.0f));
-  return 1.0f + fma(e.scale, e.rest, e.scale);
-}
-
-// The sigmoid 1 / (1 + exp(-x)) of two or three at once: a division costs as much as five products.
-INLINE void sigmoids(Vec &a, Vec &b) {
-  const Vec p = one_and_exp(a), q = one_and_exp(b), both = 1.0f / (p * q);
-  a = both * q;
-  b = both * p;
-}
-
-INLINE void sigmoids(Vec &a, Vec &b, Vec &c) {
-  const Vec p = one_and_exp(a), q = one_and_exp(b), r = one_and_exp(c), pq = p * q;
-  const Vec all_three = 1.0f / (pq * r), two = all_three * r;
-  a = two * q;
-  b = two * p;
-  c = all_three * pq;
-}
-
-INLINE Vec tanh(Vec x) {
-  const Ints sign = (Ints)x & INT32_MIN;
-  const Power e = power(at_least(-2.0f * (Vec)((Ints)x ^ sign), -20.0f));
-  const Vec less = fma(e.scale, e.rest, e.scale - 1.0f);  // exp(-2|x|) - 1
-  return (Vec)((Ints)(less / (-2.0f - less)) ^ sign);
-}
 
 // Numbers too small for full precision are slow by a factor of four, and mean nothing here: taken as 0 while this lives.
 class FlushTiny {

@@ -1,12 +1,12 @@
 // One reading after another, for many streams at once: scale, recurrent layers, head, without a copy that is not needed.
 //
-// The same tiles as in scan.hpp, so the same bits. Weights are laid out once, when a Stepper is made; the state lies in an
+// The same tiles as in forward.hpp, so the same bits. Weights are laid out once, when a Stepper is made; the state lies in an
 // array of the caller's, (layers, parts, models, streams, padded). All models share one scale.
 #pragma once
 
 #include <memory>
 
-#include "scan.hpp"
+#include "forward.hpp"
 
 namespace TIDEGATE_ISA {
 

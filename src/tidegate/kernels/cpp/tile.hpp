@@ -7,6 +7,8 @@
 // splitting k: that keeps the units of the processor busy and leaves the bits of a row as they are in any batch.
 #pragma once
 
+#include <type_traits>
+
 #include "simd.hpp"
 
 namespace TIDEGATE_ISA {
@@ -55,6 +57,18 @@ INLINE void outer(Vec (&acc)[R][C], const float *a, long a_stride, const float *
       for (int c = 0; c < C; c++) acc[r][c] = fma(s, b[c], acc[r][c]);
     }
   }
+}
+
+// The vectors of a tile (R rows, C vectors) by groups of N: f(N, row, column). Groups are rows of one vector, or, where
+// there is one row, vectors side by side.
+template <int R, int C, class F>
+INLINE void in_groups(const F &f) {
+  constexpr int most = R > 1 ? R : C, N = most % 4 == 0 ? 4 : most % 3 == 0 ? 3 : most % 2 == 0 ? 2 : 1;
+  constexpr std::integral_constant<int, N> n{};
+#pragma GCC unroll 16
+  for (int c = 0; c < C; c += R > 1 ? 1 : N)
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r += R > 1 ? N : 1) f(n, r, c);
 }
 
 }  // namespace TIDEGATE_ISA
