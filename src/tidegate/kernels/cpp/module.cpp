@@ -59,20 +59,20 @@ std::string text(const Sides &shape) {
 
 template <class T>
 T *array(nb::handle given, const std::string &name, const Sides &shape, const char *type, bool write) {
-  const std::string wanted = std::string("a ") + type + " array of shape " + text(shape);
+  auto wanted = [&] { return std::string("a ") + type + " array of shape " + text(shape); };
   nb::ndarray<nb::device::cpu> a;
   nb::ndarray<nb::ro, nb::device::cpu> readable;
   if (!(write ? nb::try_cast(given, a) : nb::try_cast(given, readable)))
     refuse(name, "no array" + std::string(write ? " that can be written to" : "") + " but " +
-                     nb::cast<std::string>(nb::repr(given.type())), wanted);
+                     nb::cast<std::string>(nb::repr(given.type())), wanted());
   auto look = [&](auto &a) {
-    if (a.dtype() != nb::dtype<T>()) refuse(name, "an array of another type", wanted);
-    Sides sides;
-    for (size_t i = 0; i < a.ndim(); i++) sides.push_back(int64_t(a.shape(i)));
-    if (sides != shape) refuse(name, "of shape " + text(sides), wanted);
+    if (a.dtype() != nb::dtype<T>()) refuse(name, "an array of another type", wanted());
+    bool fits = a.ndim() == shape.size();
+    for (size_t i = 0; fits && i < shape.size(); i++) fits = int64_t(a.shape(i)) == shape[i];
+    if (!fits) refuse(name, "of shape " + text(Sides(a.shape_ptr(), a.shape_ptr() + a.ndim())), wanted());
     int64_t step = 1;
     for (size_t i = shape.size(); i-- > 0; step *= shape[i])
-      if (a.size() && shape[i] > 1 && a.stride(i) != step) refuse(name, "not contiguous", wanted + ", row after row in memory");
+      if (a.size() && shape[i] > 1 && a.stride(i) != step) refuse(name, "not contiguous", wanted() + ", row after row in memory");
     return const_cast<T *>(static_cast<const T *>(a.data()));
   };
   return write ? look(a) : look(readable);
