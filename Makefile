@@ -37,10 +37,11 @@ sanitize: $(READY)
 	$(BIN)/cmake --build build/sanitize
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		$(BIN)/python scripts/sanitized.py build/sanitize/_core.*.so -p no:cacheprovider \
-		tests/test_core.py tests/test_stream.py tests/test_nn.py
+		tests/test_core.py tests/test_adam.py tests/test_stream.py tests/test_nn.py
 
 bench: $(READY)
 	$(BIN)/python bench/kernels.py
+	$(BIN)/python bench/ensemble.py
 	$(BIN)/python bench/quality.py
 	$(BIN)/python bench/budget.py
 	$(BIN)/python bench/turns.py

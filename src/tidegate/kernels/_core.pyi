@@ -5,6 +5,12 @@ from typing import Any
 class Tape:
     used: bool
 
+class Adam:
+    def __init__(
+        self, weights: tuple[Any, ...], means: tuple[Any, ...], squares: tuple[Any, ...], steps: Any
+    ) -> None: ...
+    def step(self, grads: tuple[Any, ...], rates: Any, decay: float, clip: float, norms: Any) -> None: ...
+
 class Live:
     padded: int
     def __init__(

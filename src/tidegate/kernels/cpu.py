@@ -1,4 +1,4 @@
-"""The compiled scan: one recurrent layer over time, forward and backward, NumPy arrays in and out.
+"""The compiled scan: one recurrent layer over time, forward and backward, NumPy arrays in and out; and AdamW.
 
 Float32 on the processor; everything else is the reference's or torch's. Each row is summed in one order whatever is
 beside it, so its bits do not depend on the batch, on padding, or on threads. The C++ is in `cpp/`.
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..cells import PARTS
 from ..errors import SettingError
 from ._core import (
+    Adam as Adam,
     Tape,
     backward as go_back,
     engine as engine,

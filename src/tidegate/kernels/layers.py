@@ -1,4 +1,4 @@
-"""The same scan for torch tensors, with gradients: the compiled core where it can, else torch's own layers.
+"""The same scan for torch tensors, with gradients, and the same AdamW: the core where it can, else torch.
 
 The core takes float32 on the processor. Other types and devices go to torch: its own layers for one model, one batched
 loop for M models. `backend` tells which.
@@ -6,13 +6,16 @@ loop for M models. `backend` tells which.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .cpu import backward, engine, forward
+from .cpu import Adam as Core, backward, engine, forward
 
 TensorWeights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
@@ -152,3 +155,65 @@ def _lstm(gates: Tensor, state: Tensor, w: Tensor, b: Tensor) -> Tensor:
 
 
 _STEPS = {"rnn_tanh": _rnn_tanh, "rnn_relu": _rnn_relu, "gru": _gru, "lstm": _lstm}
+
+
+class Adam:
+    """AdamW (Loshchilov & Hutter 2019) over M models at once: their weights (M, ...), which each step changes in place.
+
+    >>> weights, slope = [torch.zeros(2, 3)], torch.tensor([[1.0, 1.0, 1.0], [2.0, 0.0, 0.0]])
+    >>> Adam(weights).step([slope], np.array([0.1, 0.01]), decay=0.0, clip=9.0).tolist()
+    [1.73..., 2.0]
+    >>> [round(float(w), 6) for w in weights[0].ravel()]
+    [-0.1, -0.1, -0.1, -0.01, 0.0, 0.0]
+
+    Each model has a rate of its own, and a gradient that is shortened to the norm `clip` over all its weights.
+    """
+
+    def __init__(
+        self, weights: list[Tensor], means: Any = None, squares: Any = None, steps: NDArray[np.int64] | None = None
+    ) -> None:
+        """Without moments and steps: nothing taken yet. Tensors must be contiguous, and no part of a graph."""
+        self.weights = weights
+        self.means: list[Tensor] = [torch.zeros_like(w) for w in weights] if means is None else means
+        self.squares: list[Tensor] = [torch.zeros_like(w) for w in weights] if squares is None else squares
+        self.steps = np.zeros(len(weights[0]), np.int64) if steps is None else steps
+        self._core = None
+        if all(map(takes, weights)):
+            arrays = [tuple(t.numpy() for t in kind) for kind in (weights, self.means, self.squares)]
+            self._core = Core(arrays[0], arrays[1], arrays[2], self.steps)
+
+    def only(self, kept: list[int]) -> Adam:
+        """Some of the models, as they are now, in memory of their own."""
+        weights, means, squares = ([t[kept] for t in kind] for kind in (self.weights, self.means, self.squares))
+        return Adam(weights, means, squares, self.steps[kept])
+
+    def step(
+        self, grads: Sequence[Tensor | None], rates: NDArray[np.float64], *, decay: float, clip: float
+    ) -> NDArray[np.float64]:
+        """One step down; the norm of each model's gradient (M,). A weight without a gradient stays as it is."""
+        if self._core is None:
+            self.steps += 1
+            return _adam(self.weights, grads, self.means, self.squares, rates, self.steps, decay, clip)
+        norms, arrays = np.empty(len(rates)), (None if g is None else g.contiguous().numpy() for g in grads)
+        self._core.step(tuple(arrays), rates, decay, clip, norms)
+        return norms
+
+
+@torch.no_grad()
+def _adam(
+    weights: Any, grads: Any, means: Any, squares: Any, rates: Any, steps: Any, decay: float, clip: float
+) -> NDArray[np.float64]:
+    """What `cpp/adam.hpp` does, in torch."""
+    given = [(w, g, m, v) for w, g, m, v in zip(weights, grads, means, squares, strict=True) if g is not None]
+    parts = [torch.linalg.vector_norm(g.reshape(len(g), -1), dim=1) for _, g, _, _ in given]
+    norms: NDArray[np.float64] = torch.linalg.vector_norm(torch.stack(parts), dim=0).cpu().double().numpy()
+    keep = np.where((kept := clip / (norms + 1e-6)) > 1, 1.0, kept)  # what is no number stays none
+    told = keep, 1 - rates * decay, rates / (1 - 0.9**steps), 1 / np.sqrt(1 - 0.999**steps)
+    for w, g, m, v in given:
+        ours = (torch.as_tensor(t, dtype=w.dtype, device=w.device).reshape(-1, *[1] * (w.ndim - 1)) for t in told)
+        keeps, shrink, pace, settled = ours
+        slope = g * keeps
+        m.lerp_(slope, 0.1)
+        v.mul_(0.999).addcmul_(slope, slope, value=0.001)
+        w.mul_(shrink).sub_(pace * (m / (v.sqrt() * settled + 1e-8)))
+    return norms

@@ -53,6 +53,22 @@ class Stepper {
   virtual void run(const double *x, int64_t streams, int64_t steps, float *state, float *y) = 0;
 };
 
+// One weight of all models (M, size), its gradient (null: leave it as it is) and the moments of its gradient.
+struct Parameter {
+  float *weight, *mean, *square;
+  const float *grad;
+  int64_t size;
+};
+
+struct Descent {
+  int64_t models, count;
+  const Parameter *parameters;  // `count` of them
+  const double *rates;          // (M,)
+  double decay, clip;
+  int64_t *steps;  // (M,) how many were taken
+  double *norms;   // (M,) of the gradients, before they are clipped
+};
+
 struct Engine {
   const char *name;
   // How many floats `forward` keeps for `backward`.
@@ -64,6 +80,8 @@ struct Engine {
   std::unique_ptr<Stepper> (*stepper)(Cell, const Stepping &);
   // y (rows, count) = x (rows, K) w' + b
   void (*linear)(const float *x, const float *w, const float *b, int64_t rows, int64_t K, int64_t count, float *y);
+  // One step downhill, in place.
+  void (*adam)(const Descent &);
 };
 
 #if defined(__x86_64__)

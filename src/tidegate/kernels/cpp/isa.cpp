@@ -1,4 +1,5 @@
 // The engine of one instruction set. Compiled once for each, with TIDEGATE_ISA as its name and the flags that allow it.
+#include "adam.hpp"
 #include "backward.hpp"
 #include "forward.hpp"
 #include "gru.hpp"
@@ -37,6 +38,7 @@ const Engine TIDEGATE_ISA = {
     },
     [](Cell c, const Stepping &s) { return ::TIDEGATE_ISA::stepper_by[c](s); },
     ::TIDEGATE_ISA::linear,
+    ::TIDEGATE_ISA::adam,
 };
 
 }  // namespace tidegate

@@ -1,5 +1,5 @@
-// What Python sees of the core: `forward` and `backward` of one recurrent layer, over NumPy arrays that are read and
-// written where they are. Everything that could make a loop run astray is checked here, by name, before it starts.
+// What Python sees of the core: `forward` and `backward` of one recurrent layer, a step of learning, over NumPy arrays
+// that are read and written where they are. Everything that could make a loop run astray is checked here, by name, before it starts.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
@@ -84,12 +84,14 @@ float *floats(nb::handle given, const std::string &name, const Sides &shape, boo
 
 nb::handle item(const nb::tuple &from, size_t i) { return i < from.size() ? from[i] : nb::handle(Py_None); }
 
-Sides sides(nb::handle given, const char *name, size_t count) {
+constexpr size_t ANY = ~size_t(0);
+
+Sides sides(nb::handle given, const std::string &name, size_t count = ANY) {
   nb::ndarray<nb::ro, nb::device::cpu> a;
   if (!nb::try_cast(given, a)) refuse(name, "no array", "a float32 array");
   Sides out;
   for (size_t i = 0; i < a.ndim(); i++) out.push_back(int64_t(a.shape(i)));
-  if (out.size() != count) refuse(name, "of shape " + text(out), std::to_string(count) + " sides");
+  if (count != ANY && out.size() != count) refuse(name, "of shape " + text(out), std::to_string(count) + " sides");
   return out;
 }
 
@@ -258,6 +260,49 @@ void backward(Tape &tape, nb::handle x, nb::tuple weights, nb::handle dy, nb::tu
       [&](const Parallel &p) { tape.made_by->backward(tape.cell, s, w, f, tape.kept.data(), p); });
 }
 
+// ------------------------------------------------------------------ learning
+
+// AdamW over the weights of M models, in place; `adam.hpp` has the equations. Weights, moments and counts are looked at
+// once, so that a step looks at gradients only: looking costs ten times the arithmetic of a small network.
+class Adam {
+ public:
+  Adam(nb::tuple weights, nb::tuple means, nb::tuple squares, nb::object steps)
+      : alive_(nb::make_tuple(weights, means, squares, steps)), models_(sides(steps, "steps", 1)[0]) {
+    steps_ = array<int64_t>(steps, "steps", {models_}, "int64", true);
+    for (size_t i = 0; i < weights.size(); i++) {
+      const std::string which = " " + std::to_string(i);
+      shapes_.push_back(sides(weights[i], "weights" + which));
+      const Sides &shape = shapes_.back();
+      if (shape.empty() || shape[0] != models_)
+        refuse("weights" + which, "of shape " + text(shape), std::to_string(models_) + " models on its first side");
+      int64_t size = 1;
+      for (size_t side = 1; side < shape.size(); side++) size *= shape[side];
+      auto in = [&](const nb::tuple &from, const char *name) {
+        return array<float>(item(from, i), name + which, shape, "float32", true);
+      };
+      parameters_.push_back({in(weights, "weights"), in(means, "means"), in(squares, "squares"), nullptr, size});
+    }
+  }
+
+  // A gradient may be None: that weight stays as it is.
+  void step(nb::tuple grads, nb::handle rates, double decay, double clip, nb::handle norms) {
+    if (grads.size() != parameters_.size())
+      refuse("grads", std::to_string(grads.size()) + " arrays", std::to_string(parameters_.size()) + ", one a weight");
+    std::vector<Parameter> now = parameters_;  // a refusal leaves no gradient behind
+    for (size_t i = 0; i < now.size(); i++) now[i].grad = floats(grads[i], "grads " + std::to_string(i), shapes_[i]);
+    if (!(decay >= 0)) refuse("decay", std::to_string(decay), "0 or more");
+    if (!(clip > 0)) refuse("clip", std::to_string(clip), "more than 0");
+    engine->adam({models_, int64_t(now.size()), now.data(), array<double>(rates, "rates", {models_}, "float64", false),
+                  decay, clip, steps_, array<double>(norms, "norms", {models_}, "float64", true)});
+  }
+
+ private:
+  nb::object alive_;
+  int64_t models_, *steps_;
+  std::vector<Sides> shapes_;
+  std::vector<Parameter> parameters_;
+};
+
 // ------------------------------------------------------------------ streaming
 
 // Readings of S streams of each of M models, as they come; the state is an array of the caller's.
@@ -326,6 +371,10 @@ NB_MODULE(_core, m) {
   nb::set_leak_warnings(false);  // a gradient that is alive when Python ends is no leak
   m.doc() = "The compiled recurrent core; tidegate.kernels.cpu is its face.";
   nb::class_<Tape>(m, "Tape").def_ro("used", &Tape::used);
+  nb::class_<Adam>(m, "Adam")
+      .def(nb::init<nb::tuple, nb::tuple, nb::tuple, nb::object>(), nb::arg("weights"), nb::arg("means"),
+           nb::arg("squares"), nb::arg("steps"))
+      .def("step", &Adam::step, nb::arg("grads"), nb::arg("rates"), nb::arg("decay"), nb::arg("clip"), nb::arg("norms"));
   nb::class_<Live>(m, "Live")
       .def(nb::init<const std::string &, const nb::list &, nb::tuple, nb::tuple>(), nb::arg("cell"), nb::arg("layers"),
            nb::arg("scale"), nb::arg("head"))
