@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from sections import put
 
 import tidegate as tg
 from tidegate import calibrate, demo, metrics
@@ -27,7 +28,6 @@ from tidegate.tasks import rivals
 from tidegate.tasks.learning import poisson_interval
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-RESULTS = Path(__file__).parent / "results.md"
 NAMES = ("network", "last_value", "level", "pca")
 Scores = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (score, alarm), a row each
 
@@ -161,8 +161,7 @@ def main() -> None:
         print("\n".join(lines), flush=True)
     if not args.quick and not args.only:
         how = f"{len(seeds)} seeds, {platform.machine()}, {time.time() - began:.0f} s"
-        head = f"# Results\n\nMade by `python bench/quality.py`: {how}."
-        RESULTS.write_text("\n".join([head, *lines, ""]))
+        put("quality", "\n".join([f"Made by `python bench/quality.py`: {how}.", *lines]))
 
 
 if __name__ == "__main__":

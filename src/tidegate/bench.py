@@ -1,264 +1,234 @@
 """The core beside torch and the other runtimes that are installed, in one run: what it is worth on this machine.
 
 All who do the same work take turns, so that a busy machine is busy for all; the minimum and the median of their times
-are told, and beside them how far each is from the same in float64. `torch.mm` of 1024 x 1024 numbers is the rate that
-this machine can reach.
+are told, and beside them how far each is from the same in float64. `torch.mm` of 1024 x 1024 numbers, measured before
+and after each comparison, is the rate that this machine can reach.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import nn
-from .cells import GATES
-from .kernels.stream import Stepper
+from .kernels import cpu
+from .peers import Array, Work
 from .train import one_thread, torch_or_error
+from .works import PRODUCT, Case, Runner, arrays, operations, runners
 
-Work = Callable[[], Any]
-TRAINING = [  # B, T, I, H
-    (64, 50, 1, 64), (64, 4, 1, 128), (32, 10, 5, 32), (1, 1000, 1, 32),
-    (64, 100, 10, 32), (256, 100, 10, 128), (64, 50, 1, 16), (512, 60, 8, 64),
-]  # fmt: skip
-TURN = 0.02
-KINDS = {"gru": "GRU", "lstm": "LSTM", "rnn_tanh": "RNN"}
+TURN = 0.02  # seconds: long enough to find the caches as one's own, short enough for all to see the same machine
+ROUNDS = 3  # at least so many turns each, however long they take: a median of less is none
+PATIENCE = 60.0  # seconds after which a comparison makes do with fewer: on a busy machine threads can wait for ever
+ENOUGH = 64  # sequences from which on more threads are worth measuring
+BESIDE = "tidegate, one thread"  # once more, in turn with those on all threads
+VERSIONS = ("tidegate", "torch", "jax", "onnxruntime", "numpy")
+COLUMNS = (
+    "work",
+    "who",
+    "best ms",
+    "median ms",
+    "x ours",
+    "GFLOP/s",
+    "of torch.mm",
+    "outputs off",
+    "gradients off",
+)
 
 
 class Row(NamedTuple):
     """One measurement: what was done, by whom, in how many seconds, and how far from float64 the answer was."""
 
-    work: str
+    case: Case
     who: str
+    threads: int
     best: float
     median: float
-    error: float
-    gflops: float
+    output_error: float
+    gradient_error: float  # NaN where there are no gradients
+    turns: int = ROUNDS  # that the median is of
+
+    @property
+    def gflops(self) -> float:
+        """The rate of its products, by the median; 0 where padding makes it a matter of taste."""
+        return operations(self.case) / self.median / 1e9
+
+    def plain(self) -> dict[str, Any]:
+        """All of it under one name each: a line of a CSV file, or JSON."""
+        sizes = dict(zip(("batch", "steps", "inputs", "units"), self.case.shape, strict=True))
+        told = {"work": str(self.case), **self.case._asdict(), **sizes, **self._asdict(), "gflops": self.gflops}
+        return {name: value for name, value in told.items() if name not in ("case", "shape")}
 
 
-def interleaved(works: dict[str, Work], seconds: float) -> dict[str, tuple[float, float]]:
-    """The minimum and the median of each one's times, taken in turn for so many seconds in all.
+# ---- the measuring ---------------------------------------------------------------------------------------------------
 
-    >>> sorted(interleaved({"a": lambda: None, "b": lambda: None}, 0.01))
-    ['a', 'b']
+
+def run(
+    cases: Sequence[Case], seconds: float, on_case: Callable[[float, str], None] = lambda done, case: None
+) -> list[Row]:
+    """The rows of all cases, so many seconds (or ROUNDS) for each, and at the end the one of torch.mm.
+
+    >>> [row.who for row in run([Case("reading", "gru", (1, 1, 2, 4))], 0.01)][-1]
+    'torch.mm'
+
+    `on_case` is told how many cases are done and which is next.
+    """
+    torch = torch_or_error()
+    rows: list[Row] = []
+    with one_thread(), torch.random.fork_rng(devices=[]), as_before():
+        torch.manual_seed(0)
+        a, b = torch.randn(2, 1024, 1024)
+        product = partial(torch.mm, a, b)
+        error = _apart(arrays([product()]), arrays([a.double() @ b.double()]))
+        times = [_turn(product)]
+        for done, case in enumerate(cases):
+            on_case(done, str(case))
+            rows += compare(case, seconds)
+            _on(1)
+            times.append(_turn(product))
+    rows.append(Row(PRODUCT, "torch.mm", 1, min(times), statistics.median(times), error, float("nan"), len(times)))
+    return rows
+
+
+def compare(case: Case, seconds: float) -> list[Row]:
+    """A row for each who does the work, on one thread and, where it is worth it, on all.
+
+    >>> [row.who for row in compare(Case("training", "gru", (2, 3, 1, 4), layers=2), 0.01)]
+    ['tidegate', 'torch.nn']
+    """
+    alone = runners(case)
+    rounds = [alone]
+    if threads() > 1 and case.kind == "training" and not case.ragged and case.models * case.shape[0] >= ENOUGH:
+        # Apart, for torch's threads go on spinning after their turn. JAX is told its one thread when it starts.
+        many = [runner._replace(threads=threads()) for runner in alone if not runner.who.startswith("jax")]
+        rounds.append([alone[0]._replace(who=BESIDE), *many])
+    return [row for all_who in rounds for row in _compared(case, all_who, seconds)]
+
+
+def _compared(case: Case, all_who: Sequence[Runner], seconds: float) -> list[Row]:
+    errors = [_errors(runner) for runner in all_who]
+    return [
+        Row(case, runner.who, runner.threads, min(times), statistics.median(times), *error, len(times))
+        for runner, error, times in zip(all_who, errors, interleaved(all_who, seconds), strict=True)
+    ]
+
+
+def _errors(runner: Runner) -> tuple[float, float]:
+    """How far outputs and gradients are off; this first call also compiles, and takes memory."""
+    _on(runner.threads)
+    found = arrays((runner.answer or runner.work)())[: len(runner.truth)]
+    return _apart(found[:1], runner.truth[:1]), _apart(found[1:], runner.truth[1:])
+
+
+def interleaved(all_who: Sequence[Runner], seconds: float) -> list[list[float]]:
+    """The times of each one's turns, taken in turn for so many seconds in all, ROUNDS times if PATIENCE allows.
+
+    >>> [len(times) >= ROUNDS for times in interleaved([Runner("a", int, []), Runner("b", int, [])], 0.01)]
+    [True, True]
 
     A turn lasts TURN seconds or one call, and counts with its mean: who does a short work once finds the caches full of
     what the one before left there.
     """
-    times: dict[str, list[float]] = {who: [] for who in works}
-    for work in works.values():
-        work()  # the first call compiles, or takes memory
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or not all(times.values()):
-        for who, work in works.items():
-            start, calls = time.perf_counter(), 0
-            while calls == 0 or time.perf_counter() - start < TURN:
-                work()
-                calls += 1
-            times[who].append((time.perf_counter() - start) / calls)
-    return {who: (min(found), statistics.median(found)) for who, found in times.items()}
+    times: list[list[float]] = [[] for _ in all_who]
+    start = time.perf_counter()
+    while not times[-1] or time.perf_counter() < start + (seconds if len(times[-1]) >= ROUNDS else PATIENCE):
+        for runner, taken in zip(all_who, times, strict=True):
+            _on(runner.threads)
+            taken.append(_turn(runner.work))
+    return times
 
 
-def limit(seconds: float) -> float:
-    """GFLOP/s of `torch.mm` on 1024 x 1024 numbers, one thread."""
-    a, b = torch_or_error().randn(2, 1024, 1024)
-    with one_thread():
-        best, _ = interleaved({"mm": lambda: a @ b}, seconds)["mm"]
-    return 2 * 1024**3 / best / 1e9
+def _turn(work: Work) -> float:
+    start, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - start < TURN:
+        work()
+        calls += 1
+    return (time.perf_counter() - start) / calls
 
 
-def operations(cell: str, shape: tuple[int, int, int, int], passes: int = 3) -> float:
-    """Multiplications and additions of a layer's products: once forward, twice more with gradients."""
-    batch, steps, inputs, hidden = shape
-    return 2.0 * passes * batch * steps * GATES[cell] * hidden * (inputs + hidden)
-
-
-def training(
-    cell: str, shape: tuple[int, int, int, int], seconds: float, *, layers: int = 1, both_ways: bool = False
-) -> Iterator[Row]:
-    """A step of training: the outputs, and the gradients of all weights."""
+def _on(count: int) -> None:
     torch = torch_or_error()
-    batch, steps, inputs, hidden = shape
-    x = torch.randn(batch, steps, inputs)
-    size = {"num_layers": layers, "batch_first": True, "bidirectional": both_ways}
-    theirs, ours = (getattr(home, KINDS[cell])(inputs, hidden, **size) for home in (torch.nn, nn))
-    ours.load_state_dict(theirs.state_dict())
-    dy = torch.randn(batch, steps, hidden * (1 + both_ways))
-    truth = _gradients(theirs.double(), x.double(), dy.double())
-    all_who = {"tidegate": ours, "torch.nn": theirs.float()}
-    works: dict[str, Work] = {who: _step(layer, x, dy) for who, layer in all_who.items()}
-    errors = {who: _apart(_gradients(layer, x, dy), truth) for who, layer in all_who.items()}
-    plain = layers == 1 and not both_ways
-    if plain and importlib.util.find_spec("jax"):
-        works["jax, jitted"] = _in_jax(cell, x, dy, all_who["torch.nn"])
-        errors["jax, jitted"] = _apart(works["jax, jitted"](), truth)
-    how = f", {layers} layers" * (layers > 1) + ", both ways" * both_ways
-    for who, (best, median) in interleaved(works, seconds).items():
-        gflops = operations(cell, shape) / best / 1e9 if plain else 0.0
-        yield Row(f"{cell} training {shape}{how}", who, best, median, errors[who], gflops)
+    if torch.get_num_threads() != count or cpu.threads() != count:
+        torch.set_num_threads(count)
+        cpu.threads(count)
 
 
-def _step(layer: Any, x: Any, dy: Any) -> Work:
-    return lambda: _gradients(layer, x, dy)
+@contextmanager
+def as_before() -> Iterator[None]:
+    """The core on one thread inside, and as it was afterwards."""
+    before = cpu.threads()
+    cpu.threads(1)
+    try:
+        yield
+    finally:
+        cpu.threads(before)
 
 
-def _gradients(layer: Any, x: Any, dy: Any) -> list[Any]:
-    torch = torch_or_error()
-    y, _ = layer(x)
-    return [g.detach().numpy() for g in torch.autograd.grad((y * dy).sum(), list(layer.parameters()))]
+def threads() -> int:
+    """How many threads this process may use at once.
+
+    >>> threads() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _apart(found: list[Any], truth: list[Any]) -> float:
-    """The largest difference of any gradient, in units of its own largest number."""
+def _apart(found: list[Array], truth: list[Array]) -> float:
+    """The largest difference of any of them, each in units of its own largest number."""
     pairs = zip(found, truth, strict=True)
-    return max(float(np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()) for a, b in pairs)
+    return max((float(np.abs(a.astype(np.float64) - b).max() / np.abs(b).max()) for a, b in pairs), default=np.nan)
 
 
-def _in_jax(cell: str, x: Any, dy: Any, layer: Any) -> Work:
-    """The same layer as `lax.scan`, jitted, with its gradients; on one thread, as everybody."""
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
-    import jax
-    import jax.numpy as jnp
-
-    def gru(h: Any, gates: Any, w: Any, b: Any) -> Any:
-        rx, zx, nx = jnp.split(gates, 3, -1)
-        rh, zh, nh = jnp.split(h[0] @ w.T + b, 3, -1)
-        r, z = jax.nn.sigmoid(rx + rh), jax.nn.sigmoid(zx + zh)
-        n = jnp.tanh(nx + r * nh)
-        return (n + z * (h[0] - n),)
-
-    def lstm(h: Any, gates: Any, w: Any, b: Any) -> Any:
-        i, f, g, o = jnp.split(gates + h[0] @ w.T + b, 4, -1)
-        c = jax.nn.sigmoid(f) * h[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jax.nn.sigmoid(o) * jnp.tanh(c), c
-
-    def rnn(h: Any, gates: Any, w: Any, b: Any) -> Any:
-        return (jnp.tanh(gates + h[0] @ w.T + b),)
-
-    step = {"gru": gru, "lstm": lstm, "rnn_tanh": rnn}[cell]
-    inputs, wanted = jnp.asarray(x.numpy()), jnp.asarray(dy.numpy())
-    weights = [jnp.asarray(p.detach().numpy()) for p in layer.parameters()]
-    zero = jnp.zeros((len(inputs), weights[1].shape[1]), jnp.float32)
-
-    def loss(weights: Any) -> Any:
-        w_x, w_h, b_x, b_h = weights
-        gates = (inputs @ w_x.T + b_x).swapaxes(0, 1)
-
-        def one(h: Any, now: Any) -> Any:
-            after = step(h, now, w_h, b_h)
-            return after, after[0]
-
-        _, y = jax.lax.scan(one, (zero, zero) if cell == "lstm" else (zero,), gates)
-        return (y.swapaxes(0, 1) * wanted).sum()
-
-    run = jax.jit(jax.grad(loss))
-    return lambda: [np.asarray(g) for g in run(weights)]
+# ---- the telling -----------------------------------------------------------------------------------------------------
 
 
-def ragged(cell: str, shape: tuple[int, int, int, int], seconds: float) -> Iterator[Row]:
-    """A training step where half of all steps are padding, beside the one where none is."""
-    torch = torch_or_error()
-    batch, steps, inputs, hidden = shape
-    layer = getattr(nn, KINDS[cell])(inputs, hidden, batch_first=True)
-    x, dy = torch.randn(batch, steps, inputs), torch.randn(batch, steps, hidden)
-    lengths = torch.from_numpy(np.random.default_rng(0).permutation(np.arange(batch) * steps // max(1, batch - 1)))
-
-    def half() -> Any:
-        y, _ = layer(x, lengths=lengths)
-        return torch.autograd.grad((y * dy).sum(), list(layer.parameters()))
-
-    share = float(lengths.sum()) / (batch * steps)
-    times = interleaved({"all steps": _step(layer, x, dy), f"{100 * share:.0f} % of the steps": half}, seconds)
-    for who, (best, median) in times.items():
-        yield Row(f"{cell} training {shape}, ragged", who, best, median, float("nan"), 0.0)
+def reach(rows: list[Row]) -> float:
+    """GFLOP/s of torch.mm: what this machine can do at most."""
+    return next(row.gflops for row in rows if row.case == PRODUCT)
 
 
-def fleet(models: int, shape: tuple[int, int, int, int], seconds: float) -> Iterator[Row]:
-    """A training step of many small models at once, beside a loop of torch's layers."""
-    torch = torch_or_error()
-    batch, steps, inputs, hidden = shape
-    whole = nn.GRU(inputs, hidden, batch_first=True, models=models)
-    apart = [torch.nn.GRU(inputs, hidden, batch_first=True) for _ in range(models)]
-    x, dy = torch.randn(models, batch, steps, inputs), torch.randn(models, batch, steps, hidden)
-
-    def loop() -> Any:
-        return [_gradients(layer, x[m], dy[m]) for m, layer in enumerate(apart)]
-
-    for who, (best, median) in interleaved(
-        {"tidegate": _step(whole, x, dy), "torch.nn, a loop": loop}, seconds
-    ).items():
-        gflops = models * operations("gru", shape) / best / 1e9
-        yield Row(f"gru training {shape}, {models} models", who, best, median, float("nan"), gflops)
-
-
-def streaming(cell: str, streams: int, hidden: int, seconds: float) -> Iterator[Row]:
-    """One reading of each stream, through scale, layer and head, from Python."""
-    torch = torch_or_error()
-    inputs = 5
-    layer, head = getattr(torch.nn, KINDS[cell])(inputs, hidden, batch_first=True), torch.nn.Linear(hidden, 1)
-    weights = tuple(p.detach().numpy() for p in layer.parameters())
-    center, spread = np.zeros(inputs), np.ones(inputs)
-    final = tuple(p.detach().numpy() for p in head.parameters())
-    ours = Stepper(cell, [weights], streams=streams, scale=(center, spread), head=final)
-    reading = np.random.default_rng(0).standard_normal((streams, inputs))
-    state: list[Any] = [None]
-
-    def theirs() -> Any:
-        with torch.no_grad():
-            x = torch.from_numpy((reading - center) / spread).float()[:, None]
-            y, state[0] = layer(x, state[0])
-            return head(y[:, 0])
-
-    many = {"tidegate": lambda: ours.step(reading), "torch.nn": theirs}
-    for who, (best, median) in interleaved(many, seconds).items():
-        gflops = operations(cell, (streams, 1, inputs, hidden), 1) / best / 1e9
-        yield Row(
-            f"{cell} of {hidden} units, a reading of {streams:,} streams", who, best, median, float("nan"), gflops
-        )
-
-
-def run(seconds: float = 1.0, on_row: Callable[[Row], None] = lambda row: None) -> list[Row]:
-    """All of it, one thread; `seconds` for each comparison."""
-    with one_thread():
-        return _all(seconds, on_row)
-
-
-def _all(seconds: float, on_row: Callable[[Row], None]) -> list[Row]:
-    parts = [partial(training, cell, shape) for cell in KINDS for shape in TRAINING]
-    parts += [
-        partial(training, "gru", (64, 50, 8, 32), layers=2),
-        partial(training, "gru", (64, 50, 8, 32), both_ways=True),
-        partial(ragged, "gru", (64, 100, 10, 32)),
-        partial(fleet, 256, (32, 50, 4, 32)),
-        partial(streaming, "gru", 1, 32),
-        partial(streaming, "lstm", 1, 32),
-        partial(streaming, "gru", 1000, 32),
-    ]
-    rows: list[Row] = []
-    for part in parts:
-        for row in part(seconds=seconds):
-            on_row(row)
-            rows.append(row)
-    return rows
-
-
-def table(rows: list[Row], reach: float) -> str:
-    """A Markdown table: times, how often faster than each peer, the rate beside what the machine can reach."""
-    lines = ["(batch, steps, inputs, units); error: the largest distance of a gradient from float64.\n"]
-    lines += ["| work | who | best ms | median ms | times the median of tidegate | GFLOP/s | of torch.mm | error |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
-    ours = {row.work: row for row in rows if row.who == "tidegate"}
+def table(rows: list[Row]) -> list[tuple[str, ...]]:
+    """A line of text cells under COLUMNS for each row: times, how often ours, the rate, the errors."""
+    ours = {(row.case, row.threads): row.median for row in rows if row.who == "tidegate"}
+    limit = reach(rows)
+    lines = []
     for row in rows:
-        us = ours.get(row.work)
-        ratio = f"{row.median / us.median:.1f}" if us and us is not row else ""
-        rate = (f"{row.gflops:.0f}", f"{100 * row.gflops / reach:.0f} %") if row.gflops else ("", "")
-        error = "" if np.isnan(row.error) else f"{row.error:.1e}"
-        cells = [row.work, row.who, f"{1e3 * row.best:.4g}", f"{1e3 * row.median:.4g}", ratio, *rate, error]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        own = ours.get((row.case, row.threads))
+        ratio = f"{row.median / own:.2f}" if own and row.who != "tidegate" else ""
+        share = f"{100 * row.gflops / limit:.0f} %" if row.gflops and row.threads == 1 else ""
+        rate = (f"{row.gflops:.3g}" if row.gflops else "", share)
+        errors = ("" if np.isnan(error) else f"{error:.1e}" for error in (row.output_error, row.gradient_error))
+        who = row.who if row.threads == 1 else f"{row.who}, {row.threads} threads"
+        lines.append((str(row.case), who, f"{1e3 * row.best:.4g}", f"{1e3 * row.median:.4g}", ratio, *rate, *errors))
+    return lines
+
+
+def machine() -> dict[str, str]:
+    """What it was measured on: the processor, the core's instruction set, versions.
+
+    >>> sorted(machine())[:2]
+    ['core', 'cores']
+    """
+    names = [line for line in _cpuinfo() if line.startswith("model name")] or [f": {platform.machine()}"]
+    found = {"processor": names[0].partition(":")[2].strip(), "cores": str(threads()), "core": cpu.engine()}
+    found["python"] = platform.python_version()
+    for package in VERSIONS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _cpuinfo() -> list[str]:
+    """What Linux tells of its processors; nothing elsewhere."""
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.exists() else []

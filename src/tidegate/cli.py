@@ -15,7 +15,7 @@ import click
 from . import __version__, inputs, outputs
 from .errors import DataError
 from .inputs import READING, Source
-from .terminal import ANOMALY, Group, Verb, needs, progress, ready, say, show_json
+from .terminal import ANOMALY, Group, Verb, needs, progress, ready, say, show_json, show_table
 
 if TYPE_CHECKING:
     from .evaluate import Evaluation
@@ -349,21 +349,31 @@ def host(out: Path, duration: str | None, interval: str, as_json: bool) -> None:
 
 
 @main.command(cls=Verb)
-@click.option("--seconds", type=click.FloatRange(min=0.01), default=1.0, help="For each comparison.")
+@click.option("--seconds", type=click.FloatRange(min=0.01), default=1.0, help="For each comparison, at least.")
+@click.option("--all", "every", is_flag=True, help="Every shape: some minutes instead of half a one.")
 @JSON
-def bench(seconds: float, as_json: bool) -> None:
+def bench(seconds: float, every: bool, as_json: bool) -> None:
     """Measure the core beside torch and what else is installed.
 
     \b
       tidegate bench
+      tidegate bench --all --json
 
-    One thread, everybody in turn: training, many models at once, a reading at a time.
+    Everybody in turn: training, padding, many models at once, scoring, a reading at a time.
     """
-    from . import bench as measure
-
     needs("torch", "train")
-    rows = measure.run(seconds, on_row=lambda row: say(f"{row.work}: {row.who} {1e3 * row.median:.4g} ms"))
-    show_json([row._asdict() for row in rows]) if as_json else click.echo(measure.table(rows, measure.limit(seconds)))
+    from . import bench as measure, peers
+    from .works import ALL, QUICK
+
+    for line in peers.missing():
+        say(line)
+    cases = ALL if every else QUICK
+    with progress("measuring", len(cases)) as show:
+        rows = measure.run(cases, seconds, on_case=show)
+    if as_json:
+        return show_json({"machine": measure.machine(), "rows": [row.plain() for row in rows]})
+    say(", ".join(f"{name} {value}" for name, value in measure.machine().items()))
+    show_table(measure.COLUMNS, measure.table(rows))
 
 
 @main.command(cls=Verb)

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -117,6 +117,29 @@ def show_json(value: object) -> None:
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=2).decode())
+
+
+def show_table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Lines of text under their columns on stdout, numbers to the right; what repeats in the first column is not said.
+
+    >>> show_table(("work", "who", "ms"), [("a", "x", "1"), ("a", "y", "20")])
+     work   who   ms
+    ─────────────────
+     a      x      1
+            y     20
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table, before = Table(box=box.SIMPLE_HEAD, show_edge=False), ""
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number < 2 else "right", overflow="fold")
+    for first, *rest in lines:
+        table.add_row("" if first == before else first, *rest)
+        before = first
+    wide = None if sys.stdout.isatty() else 200  # a file has no edge to fold at
+    Console(file=sys.stdout, width=wide, highlight=False).print(table)
 
 
 def _plain(value: Any) -> object:
