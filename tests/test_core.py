@@ -16,6 +16,7 @@ from hypothesis import given, settings, strategies as st
 from tidegate import cells
 from tidegate.errors import SettingError
 from tidegate.kernels import _core, cpu, reference
+from tidegate.kernels.stacked import Plan, Run
 
 CELLS = tuple(cells.STEPS)
 
@@ -79,11 +80,21 @@ def test_outputs_and_last_states_are_those_of_the_equations(
     np.testing.assert_allclose(last, end, rtol=1e-6, atol=5e-7)
 
 
+def went(
+    cell: str, x: Any, state: Any, weights: Any, lengths: Any = None, reverse: bool = False, keep: bool = False,
+    count: int = 1,
+) -> tuple[Run, Any, Any]:  # fmt: skip
+    """A run forward of one layer, its outputs and last state."""
+    run = Run(Plan(cell, lengths=lengths, reverse=reverse), list(weights), count)
+    y, last = run.forward(x, state[:, None], keep)
+    return run, y, last[:, 0]
+
+
 def gradients(cell: str, x: Any, state: Any, weights: Any, lengths: Any, dy: Any, dlast: Any, **how: Any) -> Any:
     """The core's gradients of everything."""
-    count = how.pop("count", 1)
-    *_, tape = cpu.forward(cell, x, state, weights, lengths, keep=True, count=count, **how)
-    return cpu.backward(tape, x, state, weights, (dy, dlast), (True,) * 6, count)
+    run, _, _ = went(cell, x, state, weights, lengths, keep=True, **how)
+    dx, dstate, dweights = run.backward(dy, None if dlast is None else dlast[:, None], (True, True, [True] * 4))
+    return dx, dstate[:, 0], *dweights
 
 
 @settings(max_examples=25, deadline=None)
@@ -144,7 +155,7 @@ def test_no_bit_depends_on_threads(cell: str, ragged: bool) -> None:
     dy, dlast = np.ones((3, 150, 20, 24), np.float32), np.ones_like(state)
     runs = []
     for count in (1, 2, 4):
-        y, last, _ = cpu.forward(cell, x, state, weights, lengths, reverse=False, keep=False, count=count)
+        _, y, last = went(cell, x, state, weights, lengths, count=count)
         grads = gradients(cell, x, state, weights, lengths, dy, dlast, reverse=False, count=count)
         runs.append([y, last, *grads])
     for other in runs[1:]:
@@ -235,11 +246,13 @@ def test_a_wrong_argument_is_named(name: str, value: Any) -> None:
 
 def test_a_tape_is_good_for_one_way_back() -> None:
     x, state, weights = drawn("lstm", 1, 2, 3, 4, 5)
-    *_, tape = cpu.forward("lstm", x, state, weights, None, reverse=False, keep=True, count=1)
+    run, *_ = went("lstm", x, state, weights, keep=True)
     dy = np.zeros((1, 2, 3, 5), np.float32)
-    cpu.backward(tape, x, state, weights, (dy, None), (True,) * 6, 1)
+    assert not run.used
+    run.backward(dy, None, (True, True, [True] * 4))
+    assert run.used
     with pytest.raises(ValueError, match="run it again"):
-        cpu.backward(tape, x, state, weights, (dy, None), (True,) * 6, 1)
+        run.backward(dy, None, (True, True, [True] * 4))
 
 
 def test_the_instruction_set_and_threads_can_be_chosen(isa: str) -> None:
@@ -278,9 +291,9 @@ def test_ctrl_c_ends_a_long_call(isa: str) -> None:
 
 def test_a_child_of_a_fork_makes_its_own_threads() -> None:
     x, state, weights = drawn("gru", 4, 64, 20, 4, 32)
-    wanted, _, _ = cpu.forward("gru", x, state, weights, None, reverse=False, keep=False, count=2)
+    _, wanted, _ = went("gru", x, state, weights, count=2)
     child = os.fork()
     if child == 0:
-        y, _, _ = cpu.forward("gru", x, state, weights, None, reverse=False, keep=False, count=2)
+        _, y, _ = went("gru", x, state, weights, count=2)
         os._exit(0 if (y == wanted).all() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

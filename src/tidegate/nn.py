@@ -49,11 +49,13 @@ class _Recurrent(torch.nn.Module):
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
         lead = () if self.models is None else (self.models,)
         rows, ways = GATES[cell] * self.hidden_size, 1 + self.bidirectional
+        self._names: list[str] = []  # of the weights, in the order in which the core takes them
         for layer in range(self.num_layers):
             inputs = ways * self.hidden_size if layer else self.input_size
             shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, inputs), "weight_hh": (rows, self.hidden_size)}
             shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if self.bias else {}
             for way in range(ways):
+                self._names += [_name(kind, layer, way) for kind in KINDS]
                 for kind, shape in shapes.items():
                     empty = torch.empty(*lead, *shape, **place)
                     self.register_parameter(_name(kind, layer, way), torch.nn.Parameter(empty))
@@ -83,21 +85,25 @@ class _Recurrent(torch.nn.Module):
         self, input: Tensor | PackedSequence, hx: States | None = None, *, lengths: Tensor | None = None
     ) -> tuple[Tensor | PackedSequence, States]:
         """The outputs of the last layer, and the last state of every layer and direction; shapes as torch.nn."""
-        self._accepted(input.data if isinstance(input, PackedSequence) else input)
+        weights = self._weights()
+        self._accepted(input.data if isinstance(input, PackedSequence) else input, weights[0])
         if isinstance(input, PackedSequence):
-            return self._packed(input, hx, lengths)
+            return self._packed(input, hx, lengths, weights)
         x, alone = self._batched(input)
-        state = self._state(hx, x, alone)
-        lengths = None if lengths is None else _checked(lengths, x)
-        y, last = self._through(x, state, lengths)
-        if not self.batch_first and not alone:
-            y = y.transpose(-3, -2)
+        turned = not self.batch_first and not alone
+        rows, steps = x.shape[-2:-4:-1] if turned else x.shape[-3:-1]
+        state = None if hx is None else self._state(hx, rows, alone)
+        lengths = None if lengths is None else _checked(lengths, rows, steps)
+        y, *last = self._through(x, state, lengths, weights, turned)
         if alone:
-            y, last = y.squeeze(-3), last.squeeze(-2)
+            y, last = y.squeeze(-3), [part.squeeze(-2) for part in last]
         return y, (last[0], last[1]) if self.cell == "lstm" else last[0]
 
-    def _accepted(self, x: Any) -> None:
-        ours = next(self.parameters())
+    def _weights(self) -> list[Any]:
+        ours = self._parameters  # twice as fast as the attribute, which is asked where something took its place
+        return [ours[name] if name in ours else getattr(self, name, None) for name in self._names]
+
+    def _accepted(self, x: Any, ours: Tensor) -> None:
         if not isinstance(x, Tensor):
             raise DataError(f"input of type {type(x).__name__}", wanted="a tensor", do="torch.as_tensor(x)")
         if x.dtype != ours.dtype or x.device != ours.device:
@@ -105,12 +111,13 @@ class _Recurrent(torch.nn.Module):
             raise DataError(saw, wanted="the same for both", do="input.to(...) or layer.to(...)")
 
     def _packed(
-        self, input: PackedSequence, hx: States | None, lengths: Tensor | None
+        self, input: PackedSequence, hx: States | None, lengths: Tensor | None, weights: list[Any]
     ) -> tuple[PackedSequence, States]:
         if lengths is not None or self.models is not None:
             raise SettingError("a packed sequence beside lengths or models", wanted="a padded batch with lengths")
         x, lengths = pad_packed_sequence(input, batch_first=True)
-        y, last = self._through(x, self._state(hx, x, False), lengths)
+        state = None if hx is None else self._state(hx, len(x), False)
+        y, *last = self._through(x, state, lengths, weights, False)
         ordered = lengths if input.sorted_indices is None else lengths[input.sorted_indices.cpu()]
         told = y if input.sorted_indices is None else y[input.sorted_indices]
         packed = pack_padded_sequence(told, ordered, batch_first=True)
@@ -118,74 +125,78 @@ class _Recurrent(torch.nn.Module):
         return data, (last[0], last[1]) if self.cell == "lstm" else last[0]
 
     def _batched(self, x: Tensor) -> tuple[Tensor, bool]:
-        """The input as (N, T, I) or (M, N, T, I), M 1 where all models share it; whether it was one sequence alone."""
+        """The input with sequences, and M before them (1 where all models share it); whether it was one alone."""
         sides = (2, 3) if self.models is None else (3, 4)
         if x.ndim not in sides or x.shape[-1] != self.input_size:
             wanted = f"{' or '.join(map(str, sides))} dimensions, the last of size {self.input_size}"
             raise DataError(f"input of shape {tuple(x.shape)}", wanted=wanted)
-        if self.models is None and x.ndim == 2:
-            return x[None], True
-        x = x if self.batch_first else x.transpose(-3, -2)
         if self.models is None:
-            return x, False
+            return (x[None], True) if x.ndim == 2 else (x, False)
         x = x[None] if x.ndim == 3 else x
         if len(x) not in (1, self.models):
             raise DataError(f"input for {len(x)} models", wanted=f"{self.models}, or one input for all")
         return x, False
 
-    def _state(self, hx: States | None, x: Tensor, alone: bool) -> Tensor:
-        """The first state as one tensor (parts, layers*D, [M,] N, H)."""
+    def _state(self, hx: States, rows: int, alone: bool) -> tuple[Tensor, ...]:
+        """The parts of the first state, each (layers*D, [M,] N, H)."""
         parts, count = PARTS[self.cell], self.num_layers * (1 + self.bidirectional)
         lead = () if self.models is None else (self.models,)
-        shape = (count, *lead, x.shape[-3], self.hidden_size)
-        if hx is None:
-            return x.new_zeros(parts, *shape)
+        shape = (count, *lead, rows, self.hidden_size)
         given = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-        whole = [part.unsqueeze(-2) if alone and part.ndim == 2 else part for part in given]
+        whole = tuple(part.unsqueeze(-2) if alone and part.ndim == 2 else part for part in given)
         if len(whole) != parts or any(tuple(part.shape) != shape for part in whole):
             saw = ", ".join(str(tuple(part.shape)) for part in given)
             shape = (count, self.hidden_size) if alone else shape
             raise DataError(f"hx of shape {saw}", wanted=f"(h, c), each {shape}" if parts == 2 else str(shape))
-        return torch.stack(whole)
+        return whole
 
-    def _through(self, x: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """All layers and directions: outputs (..., N, T, D*H), last states (parts, layers*D, ..., N, H)."""
-        if not layers.takes(x):
-            return self._in_torch(x, state, lengths)
-        last, ways = [], 1 + self.bidirectional
-        for layer in range(self.num_layers):
-            x = torch.nn.functional.dropout(x, self.dropout, self.training) if layer and self.dropout else x
-            told = []
-            for way in range(ways):
-                weights = self._weights(layer, way)
-                y, end = layers.scan(self.cell, x, state[:, layer * ways + way], weights, lengths, reverse=way == 1)
-                told.append(y)
-                last.append(end)
-            x = torch.cat(told, dim=-1) if ways > 1 else told[0]
-        return x, torch.stack(last, dim=1)
+    def _through(
+        self, x: Tensor, state: tuple[Tensor, ...] | None, lengths: Tensor | None, weights: list[Any], turned: bool
+    ) -> tuple[Tensor, ...]:
+        """All layers and directions: outputs, and the parts of the last states (layers*D, ..., N, H)."""
+        if layers.takes(x):
+            masks = self._masks(x.swapaxes(-3, -2) if turned else x)
+            told = None if lengths is None else lengths.numpy()
+            plan = layers.Plan(self.cell, self.num_layers, 1 + self.bidirectional, told, masks=masks)
+            return layers.stack(plan, x, state, weights, turned)
+        x = x.swapaxes(-3, -2) if turned else x
+        if state is None:
+            lead = () if self.models is None else (self.models,)
+            zeros = x.new_zeros(self.num_layers * (1 + self.bidirectional), *lead, x.shape[-3], self.hidden_size)
+            state = (zeros,) * PARTS[self.cell]
+        y, *last = self._in_torch(x, state, lengths)
+        return (y.swapaxes(-3, -2) if turned else y), *last
 
-    def _weights(self, layer: int, way: int) -> Any:
-        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return tuple(getattr(self, _name(kind, layer, way), None) for kind in kinds)
+    def _masks(self, x: Tensor) -> tuple[Any, ...]:
+        """What dropout multiplies the input of each layer but the first by, with the model axis."""
+        if not (self.training and self.dropout):
+            return ()
+        sides = (self.models or 1, *x.shape[-3:-1], (1 + self.bidirectional) * self.hidden_size)
+        drop = torch.nn.functional.dropout
+        return tuple(drop(torch.ones(sides), self.dropout).numpy() for _ in range(self.num_layers - 1))
 
-    def _in_torch(self, x: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _in_torch(self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, ...]:
         """The same by torch's own layers; M models one after the other."""
-        if self.models is not None:
-            runs = [self._one_in_torch(x[min(m, len(x) - 1)], state[:, :, m], lengths, m) for m in range(self.models)]
-            return torch.stack([y for y, _ in runs]), torch.stack([last for _, last in runs], dim=2)
-        return self._one_in_torch(x, state, lengths, None)
+        if self.models is None:
+            return self._one_in_torch(x, state, lengths, None)
+        runs = [
+            self._one_in_torch(x[min(m, len(x) - 1)], tuple(part[:, m] for part in state), lengths, m)
+            for m in range(self.models)
+        ]
+        y, *last = zip(*runs, strict=True)
+        return torch.stack(y), *(torch.stack(parts, dim=1) for parts in last)
 
     def _one_in_torch(
-        self, x: Tensor, state: Tensor, lengths: Tensor | None, model: int | None
-    ) -> tuple[Tensor, Tensor]:
+        self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None, model: int | None
+    ) -> tuple[Tensor, ...]:
         run, steps = getattr(torch, self.cell), x.shape[1]
         flat = [w if model is None else w[model] for w in self.parameters()]
         how = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
         hx = tuple(part.contiguous() for part in state)
         start = hx if self.cell == "lstm" else hx[0]
         if lengths is None:
-            y, *last = run(x, start, flat, *how, True)
-            return y, torch.stack(last)
+            found: tuple[Tensor, ...] = run(x, start, flat, *how, True)
+            return found
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         order, back = packed.sorted_indices, packed.unsorted_indices
         sorted_hx = tuple(part[:, order] for part in hx)
@@ -194,16 +205,18 @@ class _Recurrent(torch.nn.Module):
         )
         told = PackedSequence(data, packed.batch_sizes, order, back)
         y, _ = pad_packed_sequence(told, batch_first=True, total_length=steps)
-        return y, torch.stack(last)[:, :, back]
+        return y, *(part[:, back] for part in last)
+
+
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def _name(kind: str, layer: int, way: int) -> str:
     return f"{kind}_l{layer}{'_reverse' * way}"
 
 
-def _checked(lengths: Tensor, x: Tensor) -> Tensor:
+def _checked(lengths: Tensor, rows: int, steps: int) -> Tensor:
     """Lengths as the core takes them: one for each sequence, none beyond its steps."""
-    rows, steps = x.shape[-3:-1]
     lengths = torch.as_tensor(lengths)
     if lengths.dtype.is_floating_point or tuple(lengths.shape) != (rows,):
         saw = f"lengths of type {lengths.dtype} and shape {tuple(lengths.shape)}"

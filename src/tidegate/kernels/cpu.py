@@ -7,6 +7,7 @@ beside it, so its bits do not depend on the batch, on padding, or on threads. Th
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,14 @@ def scan(
     one = np.ndim(weights[0]) == 2
     inputs = x[None] if one else x
     start = state[:, None] if one else state
+    if inputs.ndim != 4 or start.ndim != 4 or len(start) != PARTS.get(cell, 0):
+        saw = f"x of shape {x.shape} and state of shape {state.shape} for {cell!r}"
+        raise ValueError(f"{saw}; wanted: (M, N, T, I) and (parts, M, N, H) of rnn_tanh, rnn_relu, lstm or gru")
     heavy = tuple(None if w is None else w[None] if one else w for w in weights)
-    y, last, _ = forward(cell, inputs, start, heavy, lengths, reverse=reverse, keep=False, count=threads())
+    last = np.empty_like(start, order="C")
+    y, _ = forward(
+        cell, inputs, tuple(start), heavy, lengths, tuple(last), reverse=reverse, keep=False, count=threads()
+    )
     return (y[0], last[:, 0]) if one else (y, last)
 
 
@@ -86,38 +93,38 @@ def linear(x: NDArray[Any], w: NDArray[Any], b: NDArray[Any]) -> Floats:
 
 
 def forward(
-    cell: str, x: Any, state: Any, weights: Arrays, lengths: Any, *, reverse: bool, keep: bool, count: int
-) -> tuple[Floats, Floats, Tape | None]:
-    """With the model axis: y (M, N, T, H), the last state (parts, M, N, H), and with `keep` what `backward` needs."""
-    x, state = np.ascontiguousarray(x), np.ascontiguousarray(state)
-    packed = tuple(None if w is None else np.ascontiguousarray(w) for w in weights)
-    if x.ndim != 4 or state.ndim != 4 or len(state) != PARTS.get(cell, 0):
-        saw = f"x of shape {x.shape} and state of shape {state.shape} for {cell!r}"
-        raise ValueError(f"{saw}; wanted: (M, N, T, I) and (parts, M, N, H) of rnn_tanh, rnn_relu, lstm or gru")
-    models, (_, rows, steps, _) = state.shape[1], x.shape
-    y = np.empty((models, rows, steps, state.shape[3]), np.float32)
-    last = np.empty_like(state)
-    if lengths is not None:
-        lengths = np.ascontiguousarray(lengths)
-    tape = go(cell, x, tuple(state), packed, lengths, reverse, y, tuple(last), keep, count)
-    return y, last, tape
+    cell: str, x: Any, state: Arrays, weights: Arrays, lengths: Any, last: Arrays, *, reverse: bool, keep: bool,
+    count: int,
+) -> tuple[Floats, Tape | None]:  # fmt: skip
+    """With the model axis: y (M, N, T, H), and with `keep` what `backward` needs; the last state is written to `last`.
+
+    `state`: its parts (M, N, H), () for zeros.
+    """
+    models, (_, rows, steps, _) = len(last[0]), x.shape  # type: ignore[arg-type]
+    y = np.empty((models, rows, steps, last[0].shape[2]), np.float32)  # type: ignore[union-attr]
+    lengths = None if lengths is None else np.ascontiguousarray(lengths)
+    solid = (np.ascontiguousarray(x), _solid(state), _solid(weights))
+    return y, go(cell, *solid, lengths, reverse, y, last, keep, count)
 
 
 def backward(
-    tape: Tape, x: Any, state: Any, weights: Arrays, grads: Arrays, wanted: tuple[bool, ...], count: int
-) -> Arrays:
-    """Gradients of (x, state, w_x, w_h, b_x, b_h), None where not `wanted`; `grads`: of y and of the last state."""
-    dy, dlast = (None if g is None else np.ascontiguousarray(g) for g in grads)
-    models, (given, rows, steps, inputs) = state.shape[1], x.shape
+    tape: Tape, x: Any, weights: Arrays, dy: Any, dlast: Arrays, dstate: Arrays,
+    *, wanted: tuple[bool, Sequence[bool]], count: int,
+) -> tuple[Floats | None, Arrays]:  # fmt: skip
+    """Gradients of x and of the weights, None where not `wanted`; that of the first state is written to `dstate`.
+
+    `dy`, `dlast`: of y and of the last state's parts; None or () where nothing depends on them.
+    """
+    solid = _solid(weights)
+    models, (given, rows, steps, inputs) = len(solid[1]), x.shape  # type: ignore[arg-type]
     dx = np.empty((models, rows, steps, inputs), np.float32) if wanted[0] else None
-    dstate = np.empty_like(state) if wanted[1] else None
     dweights = tuple(
-        np.empty_like(w) if w is not None and want else None for w, want in zip(weights, wanted[2:], strict=True)
+        np.empty_like(w) if w is not None and want else None for w, want in zip(solid, wanted[1], strict=True)
     )
-    go_back(
-        tape, np.ascontiguousarray(x), tuple(None if w is None else np.ascontiguousarray(w) for w in weights),
-        dy, () if dlast is None else tuple(dlast), dx, () if dstate is None else tuple(dstate), dweights, count,
-    )  # fmt: skip
-    if dx is not None and given != models:
-        dx = dx.sum(axis=0, keepdims=True)
-    return dx, dstate, *dweights
+    dy = None if dy is None else np.ascontiguousarray(dy)
+    go_back(tape, x, solid, dy, _solid(dlast), dx, dstate, dweights, count)
+    return (dx if dx is None or given == models else dx.sum(axis=0, keepdims=True)), dweights
+
+
+def _solid(arrays: Arrays) -> Arrays:
+    return tuple([None if a is None else np.ascontiguousarray(a) for a in arrays])

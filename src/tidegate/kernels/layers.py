@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .cpu import Adam as Core, backward, engine, forward
+from .cpu import Adam as Core, engine
+from .stacked import Plan as Plan, Run
 
 TensorWeights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
@@ -46,70 +47,79 @@ def scan(
     With the model axis: `x` (M, N, T, I) or (1, N, T, I) for all, `state` (parts, M, N, H), weights (M, ...), outputs
     (M, N, T, H). `lengths` and `reverse` as in `cpu.scan`; they need the core.
     """
-    if takes(x):
-        run: Any = Scan.apply
-        y, last = run(x, state, *weights, cell, lengths, reverse)
-        return y, last
-    return _one(cell, x, state, weights) if weights[0].ndim == 2 else _many(cell, x, state, weights)
+    if not takes(x):
+        return _one(cell, x, state, weights) if weights[0].ndim == 2 else _many(cell, x, state, weights)
+    plan = Plan(cell, lengths=None if lengths is None else lengths.numpy(), reverse=reverse)
+    parts = state.unsqueeze(1)
+    y, *last = stack(plan, x, (parts[0], parts[1]) if cell == "lstm" else (parts[0],), list(weights))
+    return y, torch.cat(last) if cell == "lstm" else last[0]
 
 
-# The model axis of x, state, w_x, w_h, b_x, b_h, and of y and the last state, for a layer that has none.
-AXES = (0, 1, 0, 0, 0, 0)
+def stack(
+    plan: Plan, x: Tensor, state: Sequence[Tensor] | None, weights: Sequence[Tensor | None], turned: bool = False
+) -> tuple[Tensor, ...]:
+    """A stack of layers in the core: outputs, then each part of the last state (K, [M,] N, H), K layers times ways.
+
+    `state`: as the last state, or None for zeros. `turned`: time before sequences, in x and in the outputs.
+    """
+    run: Any = Stack.apply
+    h, c = (None, None) if state is None else (state[0], state[1] if len(state) > 1 else None)
+    found: tuple[Tensor, ...] = run(plan, turned, x, h, c, *weights)
+    return found
 
 
-def _lifted(tensors: Any, one: bool) -> list[Any]:
-    """Tensors as arrays with the model axis; in NumPy, where a view costs a tenth of what it costs torch."""
-    arrays = [None if t is None else t.detach().numpy() for t in tensors]
-    if not one:
-        return arrays
-    return [None if a is None else a[:, None] if axis else a[None] for a, axis in zip(arrays, AXES, strict=False)]
-
-
-def _lowered(arrays: Any, one: bool) -> list[Any]:
-    """Arrays with the model axis as tensors, without it where there was none."""
-    if one:
-        arrays = [None if a is None else a[:, 0] if axis else a[0] for a, axis in zip(arrays, AXES, strict=False)]
-    return [None if a is None else torch.from_numpy(a) for a in arrays]
-
-
-class Scan(torch.autograd.Function):
-    """The core's layer as one step of torch's gradients, with the model axis or without.
+class Stack(torch.autograd.Function):
+    """The core's stack of layers as one step of torch's gradients, with the model axis or without.
 
     Going back twice through one call (`retain_graph=True`) runs it forward again; a second derivative is refused.
+    Arrays are taken from tensors and views made of them in NumPy, where that costs a tenth of what it costs torch.
     """
 
     @staticmethod
-    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
-        """`given`: x, state, w_x, w_h, b_x, b_h, then the cell, lengths, and whether to run in reverse."""
-        tensors, ctx.cell, lengths, ctx.reverse = given[:6], *given[6:]
-        ctx.one = tensors[2].ndim == 2
-        ctx.lengths = None if lengths is None else lengths.numpy()
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, ...]:
+        """`given`: the plan, whether x is turned, x, the state's parts h and c or None, weights."""
+        plan, ctx.turned, *tensors = given
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
-        y, last, ctx.tape = Scan._run(ctx, _lifted(tensors, ctx.one), any(ctx.needs_input_grad))
-        return tuple(_lowered((y, last), ctx.one))
-
-    @staticmethod
-    def _run(ctx: Any, arrays: Any, keep: bool) -> Any:
-        x, state, *weights = arrays
-        count = torch.get_num_threads()
-        return forward(ctx.cell, x, state, tuple(weights), ctx.lengths, reverse=ctx.reverse, keep=keep, count=count)
+        ctx.one = tensors[3].ndim == 2
+        ctx.keep = any(ctx.needs_input_grad)
+        arrays: list[Any] = [None if t is None else t.detach().numpy() for t in tensors]
+        x, h, c, *weights = arrays
+        x = x.swapaxes(-3, -2) if ctx.turned else x
+        state = [part for part in (h, c) if part is not None]
+        if ctx.one:
+            x, state = x[None], [part[:, None] for part in state]
+            weights = [None if w is None else w[None] for w in weights]
+        ctx.given = x, (np.stack(state) if len(state) > 1 else state[0][None]) if state else None
+        ctx.run = Run(plan, weights, torch.get_num_threads())
+        y, last = ctx.run.forward(*ctx.given, keep=ctx.keep)
+        if ctx.one:
+            y, last = y[0], last[:, :, 0]
+        y = y.swapaxes(-3, -2) if ctx.turned else y
+        return torch.from_numpy(y), *map(torch.from_numpy, last)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         """Gradients of what `forward` was given."""
+        _ = ctx.saved_tensors  # refused where one was changed meanwhile, or the graph is gone
+        want = ctx.needs_input_grad
         if all(g is None for g in grads):
-            return (None,) * 9
-        arrays = _lifted(ctx.saved_tensors, ctx.one)
-        if ctx.tape.used:
-            ctx.tape = Scan._run(ctx, arrays, True)[2]
-        x, state, *weights = arrays
-        found = backward(
-            ctx.tape, x, state, tuple(weights), tuple(_lifted(grads, ctx.one)), ctx.needs_input_grad[:6],
-            torch.get_num_threads(),
-        )  # fmt: skip
-        return *_lowered(found, ctx.one), None, None, None
+            return (None,) * len(want)
+        if ctx.run.used:
+            ctx.run.forward(*ctx.given, keep=True)
+        dy, *dlast = (None if g is None else g.numpy() for g in grads)
+        dy = dy.swapaxes(-3, -2) if dy is not None and ctx.turned else dy
+        if ctx.one:
+            dy = None if dy is None else dy[None]
+            dlast = [None if part is None else part[:, None] for part in dlast]
+        dx, dstate, dweights = ctx.run.backward(dy, dlast, (want[2], want[3] or want[4], list(want[5:])))
+        if ctx.one:
+            dx, dstate = None if dx is None else dx[0], None if dstate is None else dstate[:, :, 0]
+            dweights = [None if w is None else w[0] for w in dweights]
+        dx = dx.swapaxes(-3, -2) if dx is not None and ctx.turned else dx
+        parts = [None, None] if dstate is None else [*dstate, None][:2]
+        return None, None, *(None if a is None else torch.from_numpy(a) for a in (dx, *parts, *dweights))
 
 
 def _one(cell: str, x: Tensor, state: Tensor, weights: Any) -> tuple[Tensor, Tensor]:
