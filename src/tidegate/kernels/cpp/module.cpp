@@ -11,6 +11,7 @@
 #include <string>
 
 #include "engine.hpp"
+#include "pool.hpp"
 #include "threads.hpp"
 
 namespace nb = nanobind;
@@ -141,33 +142,6 @@ void run(const Shape &s, Cell cell, int threads_wanted, Work work) {
 
 // ------------------------------------------------------------------ what forward keeps for backward
 
-// Buffers that are done with wait for the next call, up to so many bytes in all.
-class Pool {
- public:
-  std::vector<float> take(size_t floats) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    for (auto it = free_.begin(); it != free_.end(); ++it)
-      if (it->size() >= floats && it->size() <= 2 * floats + 1024) {
-        std::vector<float> found = std::move(*it);
-        bytes_ -= found.size() * 4, free_.erase(it);
-        return found;
-      }
-    return std::vector<float>(floats);
-  }
-  void give(std::vector<float> &&buffer) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    bytes_ += buffer.size() * 4;
-    free_.push_back(std::move(buffer));
-    while (bytes_ > LIMIT && !free_.empty()) bytes_ -= free_.front().size() * 4, free_.erase(free_.begin());
-  }
-
- private:
-  static constexpr size_t LIMIT = 256 << 20;
-  std::mutex mutex_;
-  std::vector<std::vector<float>> free_;
-  size_t bytes_ = 0;
-};
-
 Pool &pool() {
   static Pool *ours = new Pool;  // never taken down: tapes may be freed while Python shuts down
   return *ours;
@@ -178,7 +152,7 @@ struct Tape {
   Cell cell;
   Shape shape;
   std::vector<int64_t> lengths;
-  std::vector<float> kept;
+  Pool::Buffer kept;
   bool used = false;
 
   Tape(const Engine *e, Cell c, const Shape &s) : made_by(e), cell(c), shape(s) {
@@ -234,7 +208,7 @@ nb::object forward(const std::string &name, nb::handle x, nb::tuple state, nb::t
                   {floats(item(last, 0), "last h", one, true), floats(item(last, 1), "last c", one, true)}};
   std::unique_ptr<Tape> tape(keep ? new Tape(engine, cell, s) : nullptr);
   const Engine *e = engine;
-  run(s, cell, threads_wanted, [&](const Parallel &p) { e->forward(cell, s, w, f, keep ? tape->kept.data() : nullptr, p); });
+  run(s, cell, threads_wanted, [&](const Parallel &p) { e->forward(cell, s, w, f, keep ? tape->kept.memory.get() : nullptr, p); });
   return tape ? nb::cast(tape.release(), nb::rv_policy::take_ownership) : nb::none();
 }
 
@@ -257,7 +231,7 @@ void backward(Tape &tape, nb::handle x, nb::tuple weights, nb::handle dy, nb::tu
       floats(item(dweights, 3), "db_h", {s.models, rows}, true)};
   tape.used = true;
   run(s, tape.cell, threads_wanted,
-      [&](const Parallel &p) { tape.made_by->backward(tape.cell, s, w, f, tape.kept.data(), p); });
+      [&](const Parallel &p) { tape.made_by->backward(tape.cell, s, w, f, tape.kept.memory.get(), p); });
 }
 
 // ------------------------------------------------------------------ learning

@@ -1,12 +1,14 @@
 // A few threads that wait for work, and a loop dealt out among them.
 //
 // They meet once a call, at its end. A thread takes the next item when it is done with one, so the order in which items
-// run is open; whoever uses this must not let bits depend on it. After a fork the child starts with none, and makes its own.
+// run is open; whoever uses this must not let bits depend on it. Who waits looks for PATIENCE before it sleeps: to be woken
+// takes longer than a small layer's step. After a fork the child starts with none, and makes its own.
 #pragma once
 
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <functional>
@@ -15,6 +17,20 @@
 #include <vector>
 
 namespace tidegate {
+
+constexpr auto PATIENCE = std::chrono::microseconds(200);
+
+// Until `ready`, but not longer than that.
+template <class Ready>
+void look_out(const Ready &ready) {
+  const auto end = std::chrono::steady_clock::now() + PATIENCE;
+  while (!ready() && std::chrono::steady_clock::now() < end)
+    for (int i = 0; i < 32 && !ready(); i++) {
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+}
 
 class Threads {
  public:
@@ -48,6 +64,7 @@ class Threads {
       safe(i);
       if (!go_on()) team.next = count;
     }
+    look_out([&] { return team.busy == 0; });
     std::unique_lock<std::mutex> lock(team.mutex);
     team.done.wait(lock, [&] { return team.busy == 0; });
     if (failed) std::rethrow_exception(failed);
@@ -59,15 +76,17 @@ class Threads {
     std::mutex mutex;
     std::condition_variable begin, done;
     const std::function<void(int64_t)> *item = nullptr;
-    int64_t count = 0, round = 0;
-    std::atomic<int64_t> next{0};
-    int wanted = 0, busy = 0;
+    int64_t count = 0;
+    std::atomic<int64_t> next{0}, round{0};
+    std::atomic<int> busy{0};
+    int wanted = 0;
     pid_t process = getpid();
 
     void start() {
       const int me = int(threads.size());
-      threads.emplace_back([this, me, seen = round]() mutable {
+      threads.emplace_back([this, me, seen = round.load()]() mutable {
         for (;;) {
+          look_out([&] { return round != seen; });
           std::unique_lock<std::mutex> lock(mutex);
           begin.wait(lock, [&] { return round != seen; });
           seen = round;
