@@ -1,5 +1,5 @@
 # Two commands set everything up by themselves: `make demo` and `make test`.
-.PHONY: demo test check types tests bench sanitize clean
+.PHONY: demo test check types tests bench sanitize foreign wheel clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,6 +38,14 @@ sanitize: $(READY)
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		$(BIN)/python scripts/sanitized.py build/sanitize/_core.*.so -p no:cacheprovider \
 		tests/test_core.py tests/test_adam.py tests/test_stream.py tests/test_nn.py
+
+# the core for ARM, in an emulator
+foreign:
+	bash scripts/foreign.sh
+
+wheel: $(READY)
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	ls -l dist
 
 bench: $(READY)
 	$(BIN)/python bench/kernels.py
