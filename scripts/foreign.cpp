@@ -65,9 +65,10 @@ static bool good(Cell cell, int64_t rows, int64_t steps, int64_t inputs, int64_t
   std::vector<float> y(rows * steps * hidden), dy(y.size()), last[2], kept;
   for (auto &part : last) part.resize(rows * hidden);
   for (float &v : dy) v = float(uniform(draw));
-  const Parallel alone = [](int64_t count, const std::function<void(int64_t)> &item) {
-    for (int64_t i = 0; i < count; i++) item(i);
-  };
+  const Parallel alone{[](int64_t count, const std::function<void(int64_t)> &item) {
+                         for (int64_t i = 0; i < count; i++) item(i);
+                       },
+                       [] { return true; }};
   const Weights w{given[1].data(), given[2].data(), given[3].data(), given[4].data()};
   kept.resize(baseline.kept(cell, n.s));
   baseline.forward(cell, n.s, w, {given[0].data(), {}, y.data(), {last[0].data(), last[1].data()}}, kept.data(), alone);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,12 +14,21 @@ import pytest
 from hypothesis import settings
 
 import tidegate as tg
+from tidegate.kernels import _core
 from tidegate.series import SECOND, Series, check
 
 settings.register_profile("tidegate", deadline=None)  # a busy machine is no failure
 settings.load_profile("tidegate")
 
 Fitted = Callable[..., "tg.AnomalyDetector"]
+
+
+@pytest.fixture(params=_core.engines())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every instruction set of this machine, one after the other; then the one of before."""
+    before = _core.engine()
+    yield _core.use(request.param)
+    _core.use(before)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tidegate import cells, kernels
+from tidegate.errors import SettingError
 from tidegate.kernels import reference
 
 torch = pytest.importorskip("torch")
@@ -119,3 +120,21 @@ def test_linear_tanh_and_stack_agree_between_the_libraries(lead: tuple[int, ...]
     np.testing.assert_allclose(kernels.tanh(ours), kernels.tanh(theirs).numpy(), rtol=0, atol=1e-15)
     stacked = kernels.stack([ours, ours + 1], axis=-1), kernels.stack([theirs, theirs + 1], axis=-1)
     np.testing.assert_allclose(stacked[0], stacked[1].numpy(), rtol=0, atol=1e-13)
+
+
+def test_what_only_the_core_can_do_is_refused_elsewhere() -> None:
+    x, state, weights = drawn("gru", (2, 3, 2, 4))
+    with pytest.raises(SettingError, match="lengths or reverse"):
+        layers.scan("gru", x, state, weights, torch.tensor([1, 2]))
+    with pytest.raises(SettingError, match="lengths or reverse"):
+        layers.scan("gru", x, state, weights, reverse=True)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_numpy_in_float64_knows_models(cell: str) -> None:
+    x, state, weights = drawn(cell, (3, 4, 2, 5), (3,))
+    arrays = [a.detach().numpy() for a in (x, state, *weights)]
+    y, last = kernels.scan(cell, arrays[0], arrays[1], tuple(arrays[2:]))
+    wanted, end = layers.scan(cell, x, state, weights)
+    np.testing.assert_allclose(y, wanted.detach().numpy(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(last, end.detach().numpy(), rtol=0, atol=1e-12)

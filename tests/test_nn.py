@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import pytest
@@ -15,8 +16,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa
 
 from tidegate import nn  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("isa")
 KINDS = ["RNN", "LSTM", "GRU"]
-STACKS = [{}, {"num_layers": 2}, {"bidirectional": True}, {"num_layers": 3, "bidirectional": True, "bias": False}]
+STACKS: list[dict[str, Any]] = [
+    {},
+    {"num_layers": 2},
+    {"bidirectional": True},
+    {"num_layers": 3, "bidirectional": True, "bias": False},
+]
 
 
 def pair(kind: str, **settings: Any) -> tuple[Any, Any]:
@@ -55,7 +62,62 @@ def test_it_drops_in_for_torch(kind: str, settings: dict[str, Any], batch_first:
         found.append([y, *flat(last), *torch.autograd.grad(loss, [x, *hx, *layer.parameters()])])
     for a, b in zip(*found, strict=True):
         close(a, b)
+        assert a.is_contiguous() >= b.is_contiguous()  # .view(...) works wherever it works with torch
     assert "core" in ours.backend(x)
+
+
+@pytest.mark.parametrize("settings", STACKS[1:3])
+def test_relu_drops_in_too(settings: dict[str, Any]) -> None:
+    test_it_drops_in_for_torch("RNN", {**settings, "nonlinearity": "relu"}, True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_that_are_pruned_or_tied_are_the_ones_that_run(dtype: Any) -> None:
+    """Against torch's function, which is given what the layer's names hold now."""
+    from torch.nn.utils import parametrizations, prune
+
+    changes: list[Any] = [
+        lambda layer: prune.l1_unstructured(layer, "weight_hh_l0", amount=0.5),
+        lambda layer: parametrizations.orthogonal(layer, "weight_hh_l1"),
+        lambda layer: setattr(layer, "weight_hh_l1", layer.weight_hh_l0),
+    ]
+    for bias, change in itertools.product((True, False), changes):
+        layer = nn.GRU(3, 7, num_layers=2, bias=bias, dtype=dtype)
+        names = list(layer.state_dict())
+        change(layer)
+        x, h = torch.randn(5, 4, 3, dtype=dtype), torch.zeros(2, 4, 7, dtype=dtype)
+        weights = [getattr(layer, name) for name in names]
+        wanted, _ = torch.gru(x, h, weights, bias, 2, 0.0, True, False, False)
+        close(layer(x)[0], wanted)
+
+
+def test_what_is_kept_for_the_way_back_goes_with_it() -> None:
+    layer, x = nn.GRU(3, 64, batch_first=True), torch.randn(32, 100, 3)
+    loss = layer(x)[0].square().mean()
+    node = loss.grad_fn.next_functions[0][0].next_functions[0][0]
+    assert node.run is not None
+    loss.backward()
+    assert node.run is None
+    with torch.no_grad():
+        assert layer(x)[0].grad_fn is None
+
+
+def test_lengths_changed_after_forward_change_no_gradient() -> None:
+    layer, x, lengths = nn.GRU(3, 7, batch_first=True), torch.randn(2, 5, 3), torch.tensor([2, 5])
+    loss = layer(x, lengths=lengths)[0].square().sum()
+    first = torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
+    lengths[:] = 1
+    for a, b in zip(first, torch.autograd.grad(loss, list(layer.parameters())), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_dropout_does_not_ask_for_the_default_type() -> None:
+    layer = nn.GRU(3, 7, num_layers=2, dropout=0.5)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert layer(torch.randn(5, 2, 3, dtype=torch.float32))[0].dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -194,6 +256,8 @@ def test_input_that_cannot_be_is_refused() -> None:
         (x, {"lengths": torch.tensor([1, 6])}, r"lengths\[1\] is 6"),
         (x, {"lengths": torch.tensor([1.0, 2.0])}, "lengths of type"),
         (x, {"lengths": torch.tensor([1])}, "lengths of type"),
+        (x, {"lengths": torch.tensor([True, False])}, "lengths of type"),
+        (x, {"hx": torch.zeros(1, 2, 7, dtype=torch.float64)}, "hx of torch.float64"),
     ]:
         with pytest.raises(DataError, match=message):
             layer(given, **extra)

@@ -13,6 +13,7 @@ from tidegate.kernels import cpu
 from tidegate.kernels.stream import Stepper
 
 CELLS = tuple(cells.STEPS)
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 def drawn(cell: str, inputs: int, hidden: int, layers: int, models: int | None = None, seed: int = 0) -> list[Any]:
@@ -39,8 +40,10 @@ def test_one_at_a_time_has_the_bits_of_the_whole(cell: str, streams: int, layers
     one = Stepper(cell, weights, streams=streams, scale=scale, head=head)
     told = np.stack([one.step(x[:, t]).copy() for t in range(steps)], axis=1)
     np.testing.assert_array_equal(told, wanted)
-    many = Stepper(cell, weights, streams=streams, scale=scale, head=head, steps=steps)
-    np.testing.assert_array_equal(many.step(x), wanted)
+    many = Stepper(cell, weights, streams=streams, scale=scale, head=head)
+    np.testing.assert_array_equal(many.step_many(x[:, :2]), wanted[:, :2])
+    np.testing.assert_array_equal(many.step(x[:, 2]), wanted[:, 2])
+    np.testing.assert_array_equal(many.step_many(x[:, 3:]), wanted[:, 3:])
     np.testing.assert_array_equal(many.state, one.state)
 
 
@@ -52,6 +55,11 @@ def test_models_are_as_many_steppers() -> None:
     for m in range(4):
         one = Stepper("lstm", [tuple(w[m] for w in layer) for layer in weights], streams=3)
         np.testing.assert_array_equal(told[m], one.step(x[m]))
+    later = np.random.default_rng(2).standard_normal((4, 3, 5, 2))
+    apart = np.stack([whole.step(later[:, :, t]).copy() for t in range(5)], axis=2)
+    whole.state = np.zeros_like(whole.state)
+    whole.step(x)
+    np.testing.assert_array_equal(whole.step_many(later), apart)
 
 
 def test_the_state_can_be_saved_and_set() -> None:
@@ -66,12 +74,18 @@ def test_wrong_shapes_are_named() -> None:
     weights = drawn("gru", 2, 9, 1)
     with pytest.raises(DataError, match=r"readings of shape \(3, 3\)"):
         Stepper("gru", weights, streams=3).step(np.zeros((3, 3)))
+    with pytest.raises(DataError, match=r"readings of shape \(3, 4, 3\)"):
+        Stepper("gru", weights, streams=3).step_many(np.zeros((3, 4, 3)))
+    with pytest.raises(DataError, match=r"a state of shape \(\)"):
+        Stepper("gru", weights).state = 0
+    with pytest.raises(SettingError, match="a spread of 0"):
+        Stepper("gru", weights, scale=(np.zeros(2), np.zeros(2)))
     with pytest.raises(SettingError, match="0 streams"):
         Stepper("gru", weights, streams=0)
     with pytest.raises(ValueError, match="head b"):
         Stepper("gru", weights, head=(np.zeros((5, 9)), np.zeros(4)))
     with pytest.raises(ValueError, match="spread"):
-        Stepper("gru", weights, scale=(np.zeros(2), np.zeros(3)))
+        Stepper("gru", weights, scale=(np.zeros(2), np.ones(3)))
     with pytest.raises(ValueError, match="w_x"):
         Stepper("lstm", weights)
     with pytest.raises(ValueError, match="cell"):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -38,7 +39,7 @@ class _Recurrent(torch.nn.Module):
     ) -> None:  # fmt: skip
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, value in sizes.items():
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int | np.integer) or value < 1:
                 raise SettingError(f"{name} is {value!r}", wanted="a whole number, 1 or more")
         if not 0 <= dropout <= 1:
             raise SettingError(f"dropout is {dropout}", wanted="a share between 0 and 1")
@@ -92,7 +93,7 @@ class _Recurrent(torch.nn.Module):
         x, alone = self._batched(input)
         turned = not self.batch_first and not alone
         rows, steps = x.shape[-2:-4:-1] if turned else x.shape[-3:-1]
-        state = None if hx is None else self._state(hx, rows, alone)
+        state = None if hx is None else self._state(hx, rows, alone, weights[0])
         lengths = None if lengths is None else _checked(lengths, rows, steps)
         y, *last = self._through(x, state, lengths, weights, turned)
         if alone:
@@ -103,12 +104,12 @@ class _Recurrent(torch.nn.Module):
         ours = self._parameters  # twice as fast as the attribute, which is asked where something took its place
         return [ours[name] if name in ours else getattr(self, name, None) for name in self._names]
 
-    def _accepted(self, x: Any, ours: Tensor) -> None:
+    def _accepted(self, x: Any, ours: Tensor, name: str = "input") -> None:
         if not isinstance(x, Tensor):
-            raise DataError(f"input of type {type(x).__name__}", wanted="a tensor", do="torch.as_tensor(x)")
+            raise DataError(f"{name} of type {type(x).__name__}", wanted="a tensor", do="torch.as_tensor(x)")
         if x.dtype != ours.dtype or x.device != ours.device:
-            saw = f"input of {x.dtype} on {x.device}, a layer of {ours.dtype} on {ours.device}"
-            raise DataError(saw, wanted="the same for both", do="input.to(...) or layer.to(...)")
+            saw = f"{name} of {x.dtype} on {x.device}, a layer of {ours.dtype} on {ours.device}"
+            raise DataError(saw, wanted="the same for both", do=f"{name}.to(...) or layer.to(...)")
 
     def _packed(
         self, input: PackedSequence, hx: States | None, lengths: Tensor | None, weights: list[Any]
@@ -116,7 +117,7 @@ class _Recurrent(torch.nn.Module):
         if lengths is not None or self.models is not None:
             raise SettingError("a packed sequence beside lengths or models", wanted="a padded batch with lengths")
         x, lengths = pad_packed_sequence(input, batch_first=True)
-        state = None if hx is None else self._state(hx, len(x), False)
+        state = None if hx is None else self._state(hx, len(x), False, weights[0])
         y, *last = self._through(x, state, lengths, weights, False)
         ordered = lengths if input.sorted_indices is None else lengths[input.sorted_indices.cpu()]
         told = y if input.sorted_indices is None else y[input.sorted_indices]
@@ -137,7 +138,7 @@ class _Recurrent(torch.nn.Module):
             raise DataError(f"input for {len(x)} models", wanted=f"{self.models}, or one input for all")
         return x, False
 
-    def _state(self, hx: States, rows: int, alone: bool) -> tuple[Tensor, ...]:
+    def _state(self, hx: States, rows: int, alone: bool, ours: Tensor) -> tuple[Tensor, ...]:
         """The parts of the first state, each (layers*D, [M,] N, H)."""
         parts, count = PARTS[self.cell], self.num_layers * (1 + self.bidirectional)
         lead = () if self.models is None else (self.models,)
@@ -148,6 +149,8 @@ class _Recurrent(torch.nn.Module):
             saw = ", ".join(str(tuple(part.shape)) for part in given)
             shape = (count, self.hidden_size) if alone else shape
             raise DataError(f"hx of shape {saw}", wanted=f"(h, c), each {shape}" if parts == 2 else str(shape))
+        for part in whole:
+            self._accepted(part, ours, "hx")
         return whole
 
     def _through(
@@ -164,7 +167,7 @@ class _Recurrent(torch.nn.Module):
             lead = () if self.models is None else (self.models,)
             zeros = x.new_zeros(self.num_layers * (1 + self.bidirectional), *lead, x.shape[-3], self.hidden_size)
             state = (zeros,) * PARTS[self.cell]
-        y, *last = self._in_torch(x, state, lengths)
+        y, *last = self._in_torch(x, state, lengths, weights)
         return (y.swapaxes(-3, -2) if turned else y), *last
 
     def _masks(self, x: Tensor) -> tuple[Any, ...]:
@@ -173,24 +176,29 @@ class _Recurrent(torch.nn.Module):
             return ()
         sides = (self.models or 1, *x.shape[-3:-1], (1 + self.bidirectional) * self.hidden_size)
         drop = torch.nn.functional.dropout
-        return tuple(drop(torch.ones(sides), self.dropout).numpy() for _ in range(self.num_layers - 1))
+        ones = torch.ones(sides, dtype=x.dtype, device=x.device)
+        return tuple(drop(ones, self.dropout).numpy() for _ in range(self.num_layers - 1))
 
-    def _in_torch(self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, ...]:
+    def _in_torch(
+        self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None, weights: list[Any]
+    ) -> tuple[Tensor, ...]:
         """The same by torch's own layers; M models one after the other."""
         if self.models is None:
-            return self._one_in_torch(x, state, lengths, None)
+            return self._one_in_torch(x, state, lengths, [w for w in weights if w is not None])
         runs = [
-            self._one_in_torch(x[min(m, len(x) - 1)], tuple(part[:, m] for part in state), lengths, m)
+            self._one_in_torch(
+                x[min(m, len(x) - 1)], tuple(part[:, m] for part in state), lengths,
+                [w[m] for w in weights if w is not None],
+            )
             for m in range(self.models)
-        ]
+        ]  # fmt: skip
         y, *last = zip(*runs, strict=True)
         return torch.stack(y), *(torch.stack(parts, dim=1) for parts in last)
 
     def _one_in_torch(
-        self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None, model: int | None
+        self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None, flat: list[Tensor]
     ) -> tuple[Tensor, ...]:
         run, steps = getattr(torch, self.cell), x.shape[1]
-        flat = [w if model is None else w[model] for w in self.parameters()]
         how = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
         hx = tuple(part.contiguous() for part in state)
         start = hx if self.cell == "lstm" else hx[0]
@@ -218,14 +226,14 @@ def _name(kind: str, layer: int, way: int) -> str:
 def _checked(lengths: Tensor, rows: int, steps: int) -> Tensor:
     """Lengths as the core takes them: one for each sequence, none beyond its steps."""
     lengths = torch.as_tensor(lengths)
-    if lengths.dtype.is_floating_point or tuple(lengths.shape) != (rows,):
+    if lengths.dtype.is_floating_point or lengths.dtype == torch.bool or tuple(lengths.shape) != (rows,):
         saw = f"lengths of type {lengths.dtype} and shape {tuple(lengths.shape)}"
         raise DataError(saw, wanted=f"{rows} whole numbers, one a sequence")
     wrong = (lengths < 0) | (lengths > steps)
     if bool(wrong.any()):
         first = int(wrong.nonzero()[0])
         raise DataError(f"lengths[{first}] is {int(lengths[first])}", wanted=f"0 to {steps}")
-    return lengths.to("cpu", torch.int64)
+    return lengths.to("cpu", torch.int64, copy=True)  # a change of theirs must not reach the way back
 
 
 class RNN(_Recurrent):

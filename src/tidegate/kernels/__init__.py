@@ -33,7 +33,7 @@ def is_numpy(x: Array) -> bool:
 def scan(cell: str, x: Any, state: Any, weights: Any) -> tuple[Any, Any]:
     """One recurrent layer over time, by the backend for the type of `x`; shapes as in `reference.scan`."""
     if is_numpy(x):
-        run = cpu.scan if x.dtype == np.float32 else reference.scan
+        run = cpu.scan if x.dtype == np.float32 else reference.scan if weights[0].ndim == 2 else reference.many
         return run(cell, x, state, weights)
     from . import layers
 

@@ -30,11 +30,20 @@ Floats = NDArray[np.float32]
 Arrays = tuple[Floats | None, ...]
 
 _threads = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
-use(os.environ.get("TIDEGATE_ISA", ""))
+try:
+    use(os.environ.get("TIDEGATE_ISA", ""))
+except ValueError as error:
+    raise SettingError(
+        f"TIDEGATE_ISA is {os.environ['TIDEGATE_ISA']!r}",
+        wanted=", ".join(engines()),
+        do="unset TIDEGATE_ISA to let the core choose",
+    ) from error
 
 
 def threads(count: int | None = None) -> int:
-    """How many threads a call may use; with `count`, from now on. Small calls use one. No bit depends on it.
+    """How many threads `scan` may use; with `count`, from now on. Small calls use one. No bit depends on it.
+
+    Layers of `tidegate.nn` use as many as `torch.get_num_threads()` says.
 
     >>> threads() >= 1
     True

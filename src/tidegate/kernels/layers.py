@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..errors import SettingError
 from .cpu import Adam as Core, engine
 from .stacked import Plan as Plan, Run
 
@@ -45,9 +46,11 @@ def scan(
     """One layer over time: `x` (N, T, I), `state` (parts, N, H) -> outputs (N, T, H), last state.
 
     With the model axis: `x` (M, N, T, I) or (1, N, T, I) for all, `state` (parts, M, N, H), weights (M, ...), outputs
-    (M, N, T, H). `lengths` and `reverse` as in `cpu.scan`; they need the core.
+    (M, N, T, H). `lengths` and `reverse` as in `cpu.scan`; without the core they are refused.
     """
     if not takes(x):
+        if lengths is not None or reverse:
+            raise SettingError(f"lengths or reverse with a tensor on {backend(x)}", wanted="float32 on the processor")
         return _one(cell, x, state, weights) if weights[0].ndim == 2 else _many(cell, x, state, weights)
     plan = Plan(cell, lengths=None if lengths is None else lengths.numpy(), reverse=reverse)
     parts = state.unsqueeze(1)
@@ -64,7 +67,7 @@ def stack(
     """
     run: Any = Stack.apply
     h, c = (None, None) if state is None else (state[0], state[1] if len(state) > 1 else None)
-    found: tuple[Tensor, ...] = run(plan, turned, x, h, c, *weights)
+    found: tuple[Tensor, ...] = run(plan, turned, torch.is_grad_enabled(), x, h, c, *weights)
     return found
 
 
@@ -77,12 +80,20 @@ class Stack(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, ...]:
-        """`given`: the plan, whether x is turned, x, the state's parts h and c or None, weights."""
-        plan, ctx.turned, *tensors = given
+        """`given`: the plan, whether x is turned, whether gradients are on, x, the state's parts or None, weights."""
+        ctx.plan, ctx.turned, grads, *tensors = given
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         ctx.one = tensors[3].ndim == 2
-        ctx.keep = any(ctx.needs_input_grad)
+        run, y, last = Stack._run(ctx, tensors, grads and any(ctx.needs_input_grad))
+        ctx.run = run if grads else None
+        if ctx.one:
+            y, last = y[0], last[:, :, 0]
+        y = np.ascontiguousarray(y.swapaxes(-3, -2)) if ctx.turned else y
+        return torch.from_numpy(y), *map(torch.from_numpy, last)
+
+    @staticmethod
+    def _run(ctx: Any, tensors: Any, keep: bool) -> tuple[Run, Any, Any]:
         arrays: list[Any] = [None if t is None else t.detach().numpy() for t in tensors]
         x, h, c, *weights = arrays
         x = x.swapaxes(-3, -2) if ctx.turned else x
@@ -90,36 +101,31 @@ class Stack(torch.autograd.Function):
         if ctx.one:
             x, state = x[None], [part[:, None] for part in state]
             weights = [None if w is None else w[None] for w in weights]
-        ctx.given = x, (np.stack(state) if len(state) > 1 else state[0][None]) if state else None
-        ctx.run = Run(plan, weights, torch.get_num_threads())
-        y, last = ctx.run.forward(*ctx.given, keep=ctx.keep)
-        if ctx.one:
-            y, last = y[0], last[:, :, 0]
-        y = y.swapaxes(-3, -2) if ctx.turned else y
-        return torch.from_numpy(y), *map(torch.from_numpy, last)
+        run = Run(ctx.plan, weights, torch.get_num_threads())
+        start = (np.stack(state) if len(state) > 1 else state[0][None]) if state else None
+        return run, *run.forward(x, start, keep=keep)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         """Gradients of what `forward` was given."""
-        _ = ctx.saved_tensors  # refused where one was changed meanwhile, or the graph is gone
-        want = ctx.needs_input_grad
+        want, tensors = ctx.needs_input_grad, ctx.saved_tensors  # refused where one was changed meanwhile
         if all(g is None for g in grads):
             return (None,) * len(want)
-        if ctx.run.used:
-            ctx.run.forward(*ctx.given, keep=True)
+        run = Stack._run(ctx, tensors, True)[0] if ctx.run is None else ctx.run
+        ctx.run = None  # what is kept is good for one way back, and as large as the work
         dy, *dlast = (None if g is None else g.numpy() for g in grads)
         dy = dy.swapaxes(-3, -2) if dy is not None and ctx.turned else dy
         if ctx.one:
             dy = None if dy is None else dy[None]
             dlast = [None if part is None else part[:, None] for part in dlast]
-        dx, dstate, dweights = ctx.run.backward(dy, dlast, (want[2], want[3] or want[4], list(want[5:])))
+        dx, dstate, dweights = run.backward(dy, dlast, (want[3], want[4] or want[5], list(want[6:])))
         if ctx.one:
             dx, dstate = None if dx is None else dx[0], None if dstate is None else dstate[:, :, 0]
             dweights = [None if w is None else w[0] for w in dweights]
-        dx = dx.swapaxes(-3, -2) if dx is not None and ctx.turned else dx
+        dx = np.ascontiguousarray(dx.swapaxes(-3, -2)) if dx is not None and ctx.turned else dx
         parts = [None, None] if dstate is None else [*dstate, None][:2]
-        return None, None, *(None if a is None else torch.from_numpy(a) for a in (dx, *parts, *dweights))
+        return None, None, None, *(None if a is None else torch.from_numpy(a) for a in (dx, *parts, *dweights))
 
 
 def _one(cell: str, x: Tensor, state: Tensor, weights: Any) -> tuple[Tensor, Tensor]:
@@ -127,12 +133,14 @@ def _one(cell: str, x: Tensor, state: Tensor, weights: Any) -> tuple[Tensor, Ten
     hidden = [part[None] for part in state]  # a leading axis for torch's layers and directions
     start = hidden if cell == "lstm" else hidden[0]
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
-    y, *last = layer(x, start, list(weights), True, 1, 0.0, False, False, True)
+    biased = [w for w in weights if w is not None]
+    y, *last = layer(x, start, biased, len(biased) == 4, 1, 0.0, False, False, True)
     return y, torch.cat(last)
 
 
 def _many(cell: str, x: Tensor, state: Tensor, weights: Any) -> tuple[Tensor, Tensor]:
-    w_x, w_h, b_x, b_h = weights
+    w_x, w_h, *biases = weights
+    b_x, b_h = (w_x.new_zeros(w_x.shape[:2]) if b is None else b for b in biases)
     gates = x @ w_x[:, None].mT + b_x[:, None, None]  # (M, N, T, G*H)
     outputs = []
     for t in range(x.shape[-2]):

@@ -103,8 +103,3 @@ class Run:
                 dx = found if dx is None or found is None else dx + found
             dy = dx * plan.masks[layer - 1] if layer and plan.masks else dx
         return dy, dstate, dweights
-
-    @property
-    def used(self) -> bool:
-        """Whether `backward` has been through."""
-        return bool(self.tapes[0].used)

@@ -79,7 +79,7 @@ struct BackStep {  // one step of a block on the way back
       constexpr int last = Cell::parts - 1;
       const Place<N> place{tape.slot(t) + (row + r) * tape.wide + unit + c * WIDTH, width, R > 1 ? tape.wide : WIDTH,
                            {tape.state(0, t) + in, tape.state(last, t) + in},
-                           {tape.state(0, t + 1) + in, tape.state(last, t + 1) + in}, R > 1 ? tape.row : WIDTH};
+                           {tape.state(0, t + 1) + in, tape.state(last, t + 1) + in}, R > 1 ? tape.row : WIDTH, true};
       Group<N> memory(carry[1] + at, step);
       Cell::backward(g, place, memory).store(carry[0] + at, step);
       if constexpr (last) memory.store(carry[1] + at, step);
@@ -183,7 +183,8 @@ struct Sums {
 
 template <class Cell>
 void backward_block(const Shape &s, const Layer<Cell> &layer, const Order &order, int64_t model, int64_t block,
-                    const Backward &f, const Tape<Cell> &tape, const Sums<Cell> &sums, Buffer &memory) {
+                    const Backward &f, const Tape<Cell> &tape, const Sums<Cell> &sums, Buffer &memory,
+                    const Parallel &parallel) {
   const int64_t rows = tape.rows, size = tape.padded, H = s.hidden, I = s.inputs, offset = model * s.rows;
   const int64_t chunk = std::max<int64_t>(1, CHUNK / rows);
   float *at = memory.room(rows * size * 3 + chunk * rows * I + rows * whole(I) + 64);
@@ -199,6 +200,7 @@ void backward_block(const Shape &s, const Layer<Cell> &layer, const Order &order
   for (int64_t t = 0, n = rows; t < tape.steps; t++) alive[t] = n = order.alive(block, t, n);
   int64_t end = tape.steps;
   for (int64_t t = tape.steps - 1; t >= -1; t--) {
+    if (t % LOOK == LOOK - 1 && !parallel.go_on()) return;
     step.t = t;
     if (t >= 0 && f.dy) gather(dy, f.dy + offset * s.steps * H, H, s.steps, order, block, t, alive[t], size);
     step.gates = t + 1 < tape.steps ? tape.slot(t + 1) + Cell::first_hidden * size : nullptr;
@@ -241,32 +243,32 @@ void unpack(const Sums<Cell> &sums, int64_t model, const Backward &f) {
 
 template <class Cell>
 void backward(const Shape &s, const Weights &w, const Backward &f, float *kept, const Parallel &parallel) {
-  static thread_local Buffer packed, totals, work;
+  static thread_local Buffer packed_home, totals_home, work_home;
+  Borrowed packed(packed_home), totals(totals_home);
   const Order order(s);
   const std::vector<int64_t> start = tapes<Cell>(s, order);
-  const int64_t size = whole(s.hidden), each = (Layer<Cell>::floats(s.inputs, s.hidden, true) + 15) / 16 * 16;
-  const int64_t lanes = std::min(LANES, order.blocks()), sum = (Sums<Cell>::floats(s.inputs, s.hidden) + 15) / 16 * 16;
+  const int64_t size = whole(s.hidden), each = lines(Layer<Cell>::floats(s.inputs, s.hidden, true));
+  const int64_t lanes = std::min(LANES, order.blocks()), sum = lines(Sums<Cell>::floats(s.inputs, s.hidden));
   std::vector<Layer<Cell>> layers;
   float *at = packed.room(s.models * each), *total = totals.zeros(s.models * std::max<int64_t>(lanes, 1) * sum);
   for (int64_t m = 0; m < s.models; m++) layers.emplace_back(s, w, m, true, at + m * each);
   auto sums = [&](int64_t m, int64_t lane) {
     return Sums<Cell>{s.inputs, s.hidden, size, total + (m * lanes + lane) * sum};
   };
-  parallel(s.models * lanes, [&](int64_t item) {
+  parallel.run(s.models * lanes, [&](int64_t item) {
     const FlushTiny flush;
+    Borrowed work(work_home);
     const int64_t m = item / lanes, lane = item % lanes;
     for (int64_t b = lane; b < order.blocks(); b += lanes)
       backward_block(s, layers[m], order, m, b, f,
                      Tape<Cell>(kept + m * start.back() + start[b], order.count(b), order.steps(b), size),
-                     sums(m, lane), work);
-    work.bound();
+                     sums(m, lane), work, parallel);
   });
   for (int64_t m = 0; m < s.models; m++) {
     for (int64_t lane = 1; lane < lanes; lane++)
       for (int64_t i = 0; i < sum; i++) sums(m, 0).at[i] += sums(m, lane).at[i];
     unpack(sums(m, 0), m, f);
   }
-  packed.bound(), totals.bound();
 }
 
 }  // namespace TIDEGATE_ISA

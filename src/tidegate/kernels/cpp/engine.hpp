@@ -34,8 +34,13 @@ struct Backward {
   float *dx, *dstate[2], *dw_x, *dw_h, *db_x, *db_h;
 };
 
-// Runs items 0 .. count-1, on as many threads as the caller allows; an item never waits for another.
-using Parallel = std::function<void(int64_t count, const std::function<void(int64_t)> &item)>;
+// How the caller has a loop run.
+struct Parallel {
+  // Items 0 .. count-1, on as many threads as it allows; an item never waits for another.
+  std::function<void(int64_t count, const std::function<void(int64_t)> &item)> run;
+  // Asked by a long item now and then: false, and it returns as it is; nobody will look at what it leaves.
+  std::function<bool()> go_on;
+};
 
 // A model that takes readings as they come: layers, and what stands before and behind them (null: nothing).
 struct Stepping {

@@ -68,6 +68,7 @@ struct Place {
   const float *before[2];
   float *after[2];
   long step;
+  bool keeps;  // whether anybody will go back this way
 
   INLINE Group<N> slot(int i) const { return Group<N>(slots + i * size, slot_step); }
   INLINE void keep(int i, Group<N> x) const { x.store(slots + i * size, slot_step); }

@@ -20,14 +20,14 @@ struct Gru {
   static constexpr int hidden_slot[3] = {1, 2, 3};  // ... and their hidden sides
   static constexpr int first_input = 0, first_hidden = 1;
 
-  template <bool KEEP, int N>
+  template <int N>
   static INLINE void forward(const Group<N> (&gate)[gates], const Place<N> &at) {
     const Group<N> h = at.old_state(0), q = at.slot(3);
     Group<N> r = gate[0], z = gate[1];
     sigmoids(r, z);
     const Group<N> n = tanh(fma(r, q, gate[2]));
     at.set_state(0, fma(z, h - n, n));
-    if constexpr (KEEP) at.keep(0, n), at.keep(1, r), at.keep(2, z);
+    if (at.keeps) at.keep(0, n), at.keep(1, r), at.keep(2, z);
   }
 
   // Takes dL/dh' and returns what flows to h past the gates.

@@ -12,16 +12,16 @@
 
 namespace TIDEGATE_ISA {
 
-using Kept = int64_t (*)(const Shape &);
-using Go = void (*)(const Shape &, const Weights &, const Forward &, float *, const Parallel &);
-using Return = void (*)(const Shape &, const Weights &, const Backward &, float *, const Parallel &);
+using KeptFloats = int64_t (*)(const Shape &);
+using ForwardCall = void (*)(const Shape &, const Weights &, const Forward &, float *, const Parallel &);
+using BackwardCall = void (*)(const Shape &, const Weights &, const Backward &, float *, const Parallel &);
 
 // In the order of tidegate::Cell.
-constexpr Kept kept_by[] = {kept<Rnn<false>>, kept<Rnn<true>>, kept<Lstm>, kept<Gru>};
-constexpr Go forward_by[] = {forward<Rnn<false>>, forward<Rnn<true>>, forward<Lstm>, forward<Gru>};
+constexpr KeptFloats kept_by[] = {kept<Rnn<false>>, kept<Rnn<true>>, kept<Lstm>, kept<Gru>};
+constexpr ForwardCall forward_by[] = {forward<Rnn<false>>, forward<Rnn<true>>, forward<Lstm>, forward<Gru>};
 constexpr std::unique_ptr<tidegate::Stepper> (*stepper_by[])(const tidegate::Stepping &) = {
     stepper<Rnn<false>>, stepper<Rnn<true>>, stepper<Lstm>, stepper<Gru>};
-constexpr Return backward_by[] = {backward<Rnn<false>>, backward<Rnn<true>>, backward<Lstm>, backward<Gru>};
+constexpr BackwardCall backward_by[] = {backward<Rnn<false>>, backward<Rnn<true>>, backward<Lstm>, backward<Gru>};
 
 }  // namespace TIDEGATE_ISA
 

@@ -19,6 +19,8 @@ using tidegate::Weights;
 
 constexpr int TILE = 2;  // vectors of columns in a panel on the way back: 4 * H rows of it must fit the nearest memory
 
+// Up to whole lines of a cache, and to whole vectors.
+inline int64_t lines(int64_t floats) { return (floats + 15) / 16 * 16; }
 inline int64_t whole(int64_t floats) { return (floats + WIDTH - 1) / WIDTH * WIDTH; }
 
 // Memory that is kept from call to call: fresh pages cost more than the arithmetic that fills them.
@@ -41,6 +43,21 @@ class Buffer {
 
  private:
   std::vector<float> held_;
+};
+
+// A buffer while it is in use. A signal's handler may run the core in the middle of a call of the same thread: it finds
+// `home` empty and takes memory of its own.
+class Borrowed : public Buffer {
+ public:
+  explicit Borrowed(Buffer &home) : Buffer(std::exchange(home, Buffer())), home_(home) {}
+  Borrowed(const Borrowed &) = delete;
+  ~Borrowed() {
+    bound();
+    home_ = std::move(static_cast<Buffer &>(*this));
+  }
+
+ private:
+  Buffer &home_;
 };
 
 template <class Cell>

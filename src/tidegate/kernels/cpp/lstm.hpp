@@ -19,14 +19,14 @@ struct Lstm {
   static constexpr int hidden_slot[4] = {0, 1, 2, 3};
   static constexpr int first_input = 0, first_hidden = 0;
 
-  template <bool KEEP, int N>
+  template <int N>
   static INLINE void forward(const Group<N> (&gate)[gates], const Place<N> &at) {
     Group<N> i = gate[0], f = gate[1], o = gate[3];
     sigmoids(i, f, o);
     const Group<N> g = tanh(gate[2]), c = fma(f, at.old_state(1), i * g);
     at.set_state(1, c);
     at.set_state(0, o * tanh(c));
-    if constexpr (KEEP) at.keep(0, i), at.keep(1, f), at.keep(2, g), at.keep(3, o);
+    if (at.keeps) at.keep(0, i), at.keep(1, f), at.keep(2, g), at.keep(3, o);
   }
 
   // `memory` is dL/dc' and is left as dL/dc.

@@ -5,10 +5,12 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "engine.hpp"
 #include "pool.hpp"
@@ -67,7 +69,7 @@ T *array(nb::handle given, const std::string &name, const Sides &shape, const ch
     refuse(name, "no array" + std::string(write ? " that can be written to" : "") + " but " +
                      nb::cast<std::string>(nb::repr(given.type())), wanted());
   auto look = [&](auto &a) {
-    if (a.dtype() != nb::dtype<T>()) refuse(name, "an array of another type", wanted());
+    if (a.dtype() != nb::dtype<T>()) refuse(name, "an array of another type than " + std::string(type), wanted());
     bool fits = a.ndim() == shape.size();
     for (size_t i = 0; fits && i < shape.size(); i++) fits = int64_t(a.shape(i)) == shape[i];
     if (!fits) refuse(name, "of shape " + text(Sides(a.shape_ptr(), a.shape_ptr() + a.ndim())), wanted());
@@ -107,23 +109,26 @@ Cell cell_of(const std::string &name) {
 
 Threads threads;
 
-// A loop over `count` threads that looks out for Ctrl-C ten times a second.
+// A loop over `count` threads that looks out for Ctrl-C ten times a second, on the thread that called.
 struct Loop {
   int count;
-  bool stopped = false;
+  std::thread::id caller = std::this_thread::get_id();
+  std::atomic<bool> stopped{false};
   std::chrono::steady_clock::time_point looked = std::chrono::steady_clock::now();
 
   Parallel parallel() {
-    return [this](int64_t items, const std::function<void(int64_t)> &item) {
-      threads.run(count, items, item, [this] { return go_on(); });
-    };
+    return {[this](int64_t items, const std::function<void(int64_t)> &item) {
+              threads.run(count, items, item, [this] { return go_on(); });
+            },
+            [this] { return go_on(); }};
   }
   bool go_on() {
+    if (stopped || std::this_thread::get_id() != caller) return !stopped;
     const auto now = std::chrono::steady_clock::now();
-    if (stopped || now - looked < std::chrono::milliseconds(100)) return !stopped;
+    if (now - looked < std::chrono::milliseconds(100)) return true;
     looked = now;
     const nb::gil_scoped_acquire python;
-    stopped = PyErr_CheckSignals() != 0;
+    if (PyErr_CheckSignals() != 0) stopped = true;
     return !stopped;
   }
 };
@@ -132,7 +137,7 @@ template <class Work>
 void run(const Shape &s, Cell cell, int threads_wanted, Work work) {
   // A thread that is woken costs more than it takes off a small call.
   const double operations = 2.0 * s.models * s.rows * s.steps * GATES[cell] * s.hidden * (s.hidden + s.inputs);
-  Loop loop{operations < 4e6 ? 1 : threads_wanted};
+  Loop loop{operations < 1.5e7 ? 1 : threads_wanted};
   {
     const nb::gil_scoped_release others;
     work(loop.parallel());
@@ -166,14 +171,17 @@ struct Tape {
   ~Tape() { pool().give(std::move(kept)); }
 };
 
-Shape shape_of(Cell cell, nb::handle x, const nb::tuple &weights, nb::handle lengths, bool reverse) {
+// `own` holds the lengths: nobody else can change them under a call that has let go of the GIL.
+Shape shape_of(Cell cell, nb::handle x, const nb::tuple &weights, nb::handle lengths, bool reverse, Sides &own) {
   const Sides xs = sides(x, "x", 4), ws = sides(item(weights, 1), "w_h", 3);
   Shape s{ws[0], xs[1], xs[2], xs[3], ws[2], xs[0] == 1 && ws[0] != 1, reverse, nullptr};
   if (ws[1] != GATES[cell] * s.hidden || s.hidden < 1)
     refuse("w_h", "of shape " + text(ws), "(M, " + std::to_string(GATES[cell]) + " * H, H)");
   if (!s.shared && xs[0] != s.models) refuse("x", "for " + std::to_string(xs[0]) + " models", std::to_string(s.models));
   if (lengths.is_none()) return s;
-  s.lengths = array<int64_t>(lengths, "lengths", {s.rows}, "int64", false);
+  const int64_t *given = array<int64_t>(lengths, "lengths", {s.rows}, "int64", false);
+  own.assign(given, given + s.rows);
+  s.lengths = own.data();
   for (int64_t i = 0; i < s.rows; i++)
     if (s.lengths[i] < 0 || s.lengths[i] > s.steps)
       refuse("lengths[" + std::to_string(i) + "]", std::to_string(s.lengths[i]), "0 to " + std::to_string(s.steps));
@@ -186,6 +194,7 @@ float *needed(nb::handle given, const std::string &name, const Sides &shape) {
 }
 
 Weights weights_of(Cell cell, const Shape &s, const nb::tuple &weights) {
+  if (weights.size() != 4) refuse("weights", std::to_string(weights.size()) + " arrays", "w_x, w_h, b_x, b_h; a bias may be None");
   const int64_t rows = GATES[cell] * s.hidden;
   return {needed(item(weights, 0), "w_x", {s.models, rows, s.inputs}),
           needed(item(weights, 1), "w_h", {s.models, rows, s.hidden}),
@@ -199,7 +208,8 @@ float *input_of(const Shape &s, nb::handle x) {
 nb::object forward(const std::string &name, nb::handle x, nb::tuple state, nb::tuple weights, nb::handle lengths,
                    bool reverse, nb::handle y, nb::tuple last, bool keep, int threads_wanted) {
   const Cell cell = cell_of(name);
-  const Shape s = shape_of(cell, x, weights, lengths, reverse);
+  Sides own;
+  const Shape s = shape_of(cell, x, weights, lengths, reverse, own);
   const Weights w = weights_of(cell, s, weights);
   const Sides one = {s.models, s.rows, s.hidden}, all = {s.models, s.rows, s.steps, s.hidden};
   const Forward f{input_of(s, x),
@@ -309,16 +319,25 @@ class Live {
   // y (M, S, T, O). They are looked at here, once, so that `run` has nothing to do but run.
   void bind(nb::object x, nb::object state, nb::object y) {
     const Sides given = sides(x, "x", 4);
-    streams_ = given[1], steps_ = given[2];
-    x_ = array<double>(x, "x", {shape_.models, streams_, steps_, shape_.inputs}, "float64", false);
-    const Sides inside = {shape_.layers, PARTS[cell_], shape_.models, streams_, stepper_->padded()};
-    state_ = array<float>(state, "state", inside, "float32", true);
-    y_ = array<float>(y, "y", {shape_.models, streams_, steps_, shape_.outputs}, "float32", true);
+    const int64_t streams = given[1], steps = given[2];
+    const double *from = array<double>(x, "x", {shape_.models, streams, steps, shape_.inputs}, "float64", false);
+    const Sides inside = {shape_.layers, PARTS[cell_], shape_.models, streams, stepper_->padded()};
+    float *where = array<float>(state, "state", inside, "float32", true);
+    y_ = array<float>(y, "y", {shape_.models, streams, steps, shape_.outputs}, "float32", true);
+    x_ = from, state_ = where, streams_ = streams, steps_ = steps;  // nothing is refused any more
     alive_ = nb::make_tuple(x, state, y);
   }
   void run() {
     if (!x_) refuse("Live", "bound to no arrays", "bind(x, state, y) first");
-    stepper_->run(x_, streams_, steps_, state_, y_);
+    const double work = double(shape_.models * streams_ * steps_ * shape_.layers) * shape_.hidden * shape_.hidden;
+    if (work < 1e6) return stepper_->run(x_, streams_, steps_, state_, y_);  // sooner done than the GIL handed over
+    if (busy_.exchange(true)) throw std::runtime_error("these streams are being stepped by another thread: one at a time");
+    const nb::object kept = alive_;
+    {
+      const nb::gil_scoped_release others;
+      stepper_->run(x_, streams_, steps_, state_, y_);
+    }
+    busy_ = false;
   }
   int64_t padded() const { return stepper_->padded(); }
 
@@ -326,6 +345,7 @@ class Live {
   int64_t streams_ = 0, steps_ = 0;
   const double *x_ = nullptr;
   float *state_ = nullptr, *y_ = nullptr;
+  std::atomic<bool> busy_{false};
   nb::object alive_;
   Cell cell_;
   Stepping shape_;
@@ -336,7 +356,10 @@ void linear(nb::handle x, nb::handle w, nb::handle b, nb::handle y) {
   const Sides xs = sides(x, "x", 2), ws = sides(w, "w", 2);
   const float *in = floats(x, "x", {xs[0], ws[1]}), *heavy = floats(w, "w", ws);
   const float *plus = floats(b, "b", {ws[0]});
-  engine->linear(in, heavy, plus, xs[0], ws[1], ws[0], array<float>(y, "y", {xs[0], ws[0]}, "float32", true));
+  float *to = array<float>(y, "y", {xs[0], ws[0]}, "float32", true);
+  if (double(xs[0]) * ws[0] * ws[1] < 1e6) return engine->linear(in, heavy, plus, xs[0], ws[1], ws[0], to);
+  const nb::gil_scoped_release others;
+  engine->linear(in, heavy, plus, xs[0], ws[1], ws[0], to);
 }
 
 }  // namespace

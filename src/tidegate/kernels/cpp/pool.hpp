@@ -44,12 +44,18 @@ class Pool {
   }
 
  private:
-  static constexpr size_t LIMIT = 512 << 20, PAGE = 2 << 20;
+#if defined(TIDEGATE_SANITIZE)  // memory that is as long as it should be, and freed at once, is memory that can be watched
+  static constexpr size_t LIMIT = 0;
+#else
+  static constexpr size_t LIMIT = 512 << 20;
+#endif
+  static constexpr size_t PAGE = 2 << 20;
 
   static Buffer fresh(size_t floats) {
     const size_t align = floats * sizeof(float) < 2 * PAGE ? 64 : PAGE;
     const size_t bytes = (floats * sizeof(float) + align - 1) / align * align;
-    Buffer made{std::unique_ptr<float, Free>(static_cast<float *>(std::aligned_alloc(align, bytes ? bytes : align))), floats};
+    auto *memory = static_cast<float *>(std::aligned_alloc(align, bytes ? bytes : align));
+    Buffer made{std::unique_ptr<float, Free>(memory), floats};
     if (!made.memory) throw std::bad_alloc();
 #if defined(__linux__)
     if (align == PAGE) madvise(made.memory.get(), bytes, MADV_HUGEPAGE);

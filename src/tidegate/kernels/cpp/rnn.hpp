@@ -18,7 +18,7 @@ struct Rnn {
   static constexpr int hidden_slot[1] = {0};
   static constexpr int first_input = 0, first_hidden = 0;
 
-  template <bool KEEP, int N>
+  template <int N>
   static INLINE void forward(const Group<N> (&gate)[gates], const Place<N> &at) {
     at.set_state(0, RELU ? at_least(gate[0], 0.0f) : tanh(gate[0]));
   }

@@ -11,7 +11,7 @@
 
 namespace TIDEGATE_ISA {
 
-constexpr int64_t BLOCK = 32;
+constexpr int64_t BLOCK = 32, LOOK = 256;  // rows of a block; steps after which a block asks whether to go on
 
 // Which rows there are, longest first, and how many of a block have step t.
 class Order {

@@ -1,5 +1,7 @@
 // One reading after another, for many streams at once: scale, recurrent layers, head, without a copy that is not needed.
 //
+//   x = (reading - center) / spread     h = the layers' new states (forward.hpp)     y = W h + b
+//
 // The same tiles as in forward.hpp, so the same bits. Weights are laid out once, when a Stepper is made; the state lies in an
 // array of the caller's, (layers, parts, models, streams, padded). All models share one scale.
 #pragma once
@@ -61,6 +63,7 @@ class Steps final : public tidegate::Stepper {
       heads_.emplace_back(s.head_w + m * s.outputs * s.hidden, s.head_b ? s.head_b + m * s.outputs : nullptr, s.outputs,
                           s.hidden, packed_[count + m]);
     const int64_t widest = std::max(s.inputs, size_);
+    s_.weights = nullptr, s_.center = s_.spread = nullptr, s_.head_b = nullptr;  // the caller's, and copied by now
     x_ = x_memory_.zeros(BLOCK * widest), slots_ = slots_memory_.zeros(BLOCK * Cell::kept * size_);
     after_ = after_memory_.zeros(2 * BLOCK * size_);
   }
@@ -92,8 +95,8 @@ class Steps final : public tidegate::Stepper {
       if (l)  // the layer below is as wide as it has units, not whole vectors
         for (int64_t i = 0; i < rows; i++) std::copy_n(in + i * size_, s_.hidden, x_ + i * s_.hidden);
       float *next = after_ + (Cell::parts - 1) * BLOCK * size_;
-      const Step<Cell> go{layer, size_, Cell::kept * size_, x_, {h, memory}, slots_, {after_, next}};
-      forward_rows<Cell, ROWS<Cell>, false>(go, 0, rows);
+      const Step<Cell> go{layer, size_, Cell::kept * size_, x_, {h, memory}, slots_, {after_, next}, false};
+      forward_rows<Cell, ROWS<Cell>>(go, 0, rows);
       std::copy_n(after_, rows * size_, h);
       if (Cell::parts > 1) std::copy_n(next, rows * size_, memory);
       in = h;
@@ -120,7 +123,8 @@ std::unique_ptr<tidegate::Stepper> stepper(const tidegate::Stepping &s) {
 }
 
 inline void linear(const float *x, const float *w, const float *b, int64_t rows, int64_t K, int64_t count, float *y) {
-  static thread_local Buffer memory;
+  static thread_local Buffer home;
+  Borrowed memory(home);
   const FlushTiny flush;
   Linear(w, b, count, K, memory).run(x, K, rows, y, count);
 }

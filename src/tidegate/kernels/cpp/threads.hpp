@@ -37,12 +37,12 @@ class Threads {
   // Runs item(0) .. item(count - 1) on up to `threads` threads, this one among them; `go_on` is asked here, between
   // items: false leaves out those not begun.
   void run(int threads, int64_t count, const std::function<void(int64_t)> &item, const std::function<bool()> &go_on) {
-    std::unique_lock<std::mutex> alone(one_at_a_time_, std::try_to_lock);
-    if (threads < 2 || count < 2 || !alone.owns_lock()) {  // another call has the threads: do without them
+    Team *mine = threads < 2 || count < 2 ? nullptr : ours();
+    if (!mine || mine->taken.exchange(true)) {  // another call has the threads, or the one that this interrupts
       for (int64_t i = 0; i < count && go_on(); i++) item(i);
       return;
     }
-    Team &team = ours();
+    Team &team = *mine;
     std::exception_ptr failed;
     const std::function<void(int64_t)> safe = [&](int64_t i) {
       try {
@@ -67,6 +67,7 @@ class Threads {
     look_out([&] { return team.busy == 0; });
     std::unique_lock<std::mutex> lock(team.mutex);
     team.done.wait(lock, [&] { return team.busy == 0; });
+    team.taken = false;
     if (failed) std::rethrow_exception(failed);
   }
 
@@ -79,6 +80,7 @@ class Threads {
     int64_t count = 0;
     std::atomic<int64_t> next{0}, round{0};
     std::atomic<int> busy{0};
+    std::atomic<bool> taken{false};
     int wanted = 0;
     pid_t process = getpid();
 
@@ -101,13 +103,16 @@ class Threads {
     }
   };
 
-  Team &ours() {
-    if (!team_ || team_->process != getpid()) team_ = new Team;  // never taken down: its threads may outlive everything
-    return *team_;
+  Team *ours() {
+    Team *team = team_;
+    if (team && team->process == getpid()) return team;
+    Team *made = new Team;  // never taken down: its threads may outlive everything
+    if (team_.compare_exchange_strong(team, made)) return made;
+    delete made;
+    return team;
   }
 
-  std::mutex one_at_a_time_;
-  Team *team_ = nullptr;
+  std::atomic<Team *> team_{nullptr};
 };
 
 }  // namespace tidegate
