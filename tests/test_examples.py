@@ -20,6 +20,10 @@ def test_rows_three_times_as_loud_are_told_from_plain_noise() -> None:
     assert result("02_louder_noise.py") >= 0.99
 
 
+def test_the_next_value_of_a_noisy_wave_is_told_better_than_by_the_mean_of_the_last_four() -> None:
+    assert result("03_next_value.py") >= 1.2
+
+
 def test_every_example_is_run_by_a_test() -> None:
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from .settings import Alarming as Alarming, Network as Network, Training as Training, Window as Window
     from .tasks import load as load
     from .tasks.anomaly import AnomalyDetector as AnomalyDetector
+    from .tasks.forecast import Forecaster as Forecaster
     from .tasks.found import Alarm as Alarm, Found as Found, Verdict as Verdict
+    from .tasks.outlook import Backtest as Backtest, Forecast as Forecast
     from .tasks.verbs import State as State
 
 __version__ = "0.1.0"
@@ -57,6 +59,9 @@ _HOMES = {
     "Found": "tasks.found",
     "Alarm": "tasks.found",
     "Verdict": "tasks.found",
+    "Forecaster": "tasks.forecast",
+    "Forecast": "tasks.outlook",
+    "Backtest": "tasks.outlook",
     "State": "tasks.verbs",
     "load": "tasks",
     "record": "",

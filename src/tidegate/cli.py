@@ -311,8 +311,9 @@ def info(model: Path | None, as_json: bool) -> None:
 
 def _load(model: Path) -> AnomalyDetector:
     from .tasks import load
+    from .tasks.anomaly import AnomalyDetector
 
-    return load(model)
+    return load(model, AnomalyDetector)
 
 
 @main.group()

@@ -73,3 +73,43 @@ def starts_inside(
         inside &= touched[first + length] == touched[first]
     found: NDArray[np.int64] = first[inside]
     return found
+
+
+def on_grid(
+    values: NDArray[Any], times: NDArray[np.int64], interval: float, *, last: int | None = None, most: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The rows (T, C) with an empty row for each that never came, at most `most` in a row; where each row stands (T,).
+
+    >>> rows, at = on_grid(np.array([[1.0], [2.0]]), np.array([0, 3_000_000_000]), interval=1.0, most=9)
+    >>> rows[:, 0], at
+    (array([ 1., nan, nan,  2.]), array([0, 3]))
+
+    times (T,) are UTC nanoseconds, `interval` seconds; `last` is the time of a row before the first.
+    """
+    before = np.concatenate([[times[0] if last is None else last], times[:-1]])
+    steps = np.rint((times - before) / (interval * 1e9)).astype(np.int64)
+    at = np.arange(len(values)) + np.clip(steps - 1, 0, most).cumsum()
+    grid = np.full((at[-1] + 1, values.shape[1]), np.nan)
+    grid[at] = values
+    return grid, at
+
+
+def filled(x: NDArray[Any]) -> NDArray[Any]:
+    """Windows (N, L) with what is missing drawn as a line between what was seen, held level before and after it.
+
+    >>> filled(np.array([[np.nan, 1.0, np.nan, 3.0, np.nan]])).tolist()
+    [[1.0, 1.0, 2.0, 3.0, 3.0]]
+
+    Nothing outside a window is looked at. A window in which nothing was seen stays as it is.
+    """
+    seen, place = ~np.isnan(x), np.arange(x.shape[1])
+    if seen.all():
+        return x
+    before = np.maximum.accumulate(np.where(seen, place, -1), axis=1)
+    after = np.minimum.accumulate(np.where(seen, place, x.shape[1])[:, ::-1], axis=1)[:, ::-1]
+    left = np.where(before < 0, np.minimum(after, x.shape[1] - 1), before)
+    right = np.where(after == x.shape[1], left, after)
+    low, high = np.take_along_axis(x, left, axis=1), np.take_along_axis(x, right, axis=1)
+    part = (place - left) / np.maximum(right - left, 1)
+    line: NDArray[Any] = np.where(left == right, low, (1 - part) * low + part * high).astype(x.dtype)
+    return line

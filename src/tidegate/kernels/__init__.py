@@ -59,3 +59,12 @@ def stack(parts: list[Any], axis: int) -> Any:
     import torch
 
     return torch.stack(parts, dim=axis)
+
+
+def repeat(x: Any, count: int, axis: int) -> Any:
+    """Each part of an axis `count` times, one after the other.
+
+    >>> repeat(np.array([[1, 2]]), 2, axis=1).tolist()
+    [[1, 1, 2, 2]]
+    """
+    return np.repeat(x, count, axis=axis) if is_numpy(x) else x.repeat_interleave(count, dim=axis)

@@ -1,22 +1,47 @@
-"""The table of tasks."""
+"""The table of tasks; each arrives when it is first asked for, so that one can be used without the others."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
 from .. import save
 from ..errors import ModelFileError
-from .anomaly import AnomalyDetector
 
-TASKS = {"anomaly": AnomalyDetector}
+if TYPE_CHECKING:
+    from .anomaly import AnomalyDetector
+    from .forecast import Forecaster
+
+Kind = TypeVar("Kind", bound="AnomalyDetector | Forecaster")
 
 
-def load(path: str | Path) -> AnomalyDetector:
+def _anomaly() -> type[AnomalyDetector]:
+    from .anomaly import AnomalyDetector
+
+    return AnomalyDetector
+
+
+def _forecast() -> type[Forecaster]:
+    from .forecast import Forecaster
+
+    return Forecaster
+
+
+TASKS: dict[str, Callable[[], Any]] = {"anomaly": _anomaly, "forecast": _forecast}
+
+
+@overload
+def load(path: str | Path) -> Any: ...
+@overload
+def load(path: str | Path, kind: type[Kind]) -> Kind: ...
+def load(path: str | Path, kind: type[Any] | None = None) -> Any:
     """The model that a file holds, ready to run; needs no torch and runs no code from the file.
 
-    Raises ModelFileError, which says what is wrong with the file.
+    With `kind`, say `load(path, tidegate.Forecaster)`, a model of another task is refused. Raises ModelFileError, which
+    says what is wrong with the file.
     """
     file = save.open_file(path, "model")
     task = file.spec.get("task")
@@ -24,7 +49,11 @@ def load(path: str | Path) -> AnomalyDetector:
         raise ModelFileError(
             f"a model for {task!r}", wanted=f"one of {', '.join(TASKS)}", where=str(path), do="update tidegate"
         )
+    found = TASKS[task]()
+    if kind not in (None, found):
+        wanted = f"of {kind.__name__}" if kind else ""
+        raise ModelFileError(f"a model of {found.__name__}", wanted=wanted, where=str(path), do="give another file")
     try:
-        return TASKS[task].from_file(file)
+        return found.from_file(file)
     except (KeyError, msgspec.ValidationError) as error:
         raise ModelFileError(f"its specification is not whole: {error}", where=str(path), do="save it again") from None

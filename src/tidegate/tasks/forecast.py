@@ -1,0 +1,381 @@
+"""The next K steps, with quantiles that hold what they say.
+
+>>> import tidegate as tg
+>>> series = tg.synth.machine(rows=2000, channels=2, seed=0)
+>>> forecaster = Forecaster(horizon=12, lookback=48, training=Training(epochs=2, batches=20)).fit(series[:1500])
+>>> coming = forecaster.apply(series[1500:1600])
+>>> coming.mean.shape, coming.quantile(0.95).shape
+((12, 2), (12, 2))
+>>> test = forecaster.backtest(series[1500:])       # from every moment, as it would have been
+>>> len(test), sorted(test.errors)
+(441, ['drift', 'forecaster', 'last_value', 'linear', 'seasonal'])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import save
+from ..errors import DataError, ModelFileError, SettingError
+from ..save import File
+from ..scale import Scale, learn as learn_scale
+from ..series import SECOND, Series, instant, time_text
+from ..settings import FORECASTING, Epoch, Network, Size, Training, one_of
+from ..windows import on_grid, windows
+from . import segments, verbs, windowed
+from .naive import Rules
+from .outlook import Backtest, Forecast, verdict
+from .segments import Form
+from .verbs import State
+from .windowed import Model
+
+LEVELS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995)
+
+
+class Forecaster:
+    """Says what the next `horizon` rows will be, how sure that is, and whether a simple rule does better.
+
+    >>> Forecaster(horizon=24, seed=1)
+    Forecaster(horizon=24, seed=1)
+
+    horizon   rows ahead, all written at once (no forecast feeds on another)
+    lookback  rows back that a forecast rests on: all that is remembered
+    held_out  the last part of the history: half of it stops training, half measures the quantiles
+    levels    quantiles that are measured; between two of them lies a straight line
+    cell      "gru", "lstm", "rnn_tanh" or "rnn_relu"
+    size      "small", "medium" or "large": the one dial; `network` and `training` replace what it stands for
+    device    where training runs: "auto" takes a GPU if torch sees one. Running needs neither.
+
+    The network is that of SegRNN (Lin et al. 2023; see `segments`), mixed with a linear map by how well each did on
+    held-out rows; quantiles are split conformal, for each step and channel. Missing values in the past are drawn as
+    lines between what was seen. After `fit`: `channels_`, `interval_`, `clock_`, `model_`, `errors_` (on held-out rows,
+    beside the rules), `history_` (a record an epoch), `split_`, `notes_`, `device_`.
+    """
+
+    def __init__(
+        self,
+        *,
+        horizon: int = 1,
+        lookback: int = 96,
+        held_out: float = 0.25,
+        levels: Sequence[float] = LEVELS,
+        cell: str = "gru",
+        size: Size = "small",
+        network: Network | None = None,
+        training: Training | None = None,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.horizon, self.lookback, self.held_out, self.levels = horizon, lookback, held_out, levels
+        self.cell, self.size, self.network, self.training = cell, size, network, training
+        self.device, self.seed = device, seed
+
+    def __repr__(self) -> str:
+        plain = type(self)().get_params()
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value != plain[name]]
+        return f"Forecaster({', '.join(changed)})"
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(
+        self,
+        X: Any,
+        y: object = None,
+        *,
+        exclude: Iterable[tuple[Any, Any]] = (),
+        interval: str | float | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    ) -> Self:
+        """Learn from history how what comes depends on what was; returns self.
+
+        X           Series, array (T, C), data frame, or a path that `read` understands
+        exclude     stretches (start, end) to be treated as missing
+        interval    seconds between rows where X has no clock ("1s" if not given)
+        checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
+        on_epoch    called with each epoch's record
+        """
+        series = verbs.as_series(X, interval=interval)
+        form, levels = self._form(len(series.channels)), self._levels()
+        if resume and checkpoint is None:
+            raise SettingError(
+                "resume=True without a checkpoint", wanted="the file that training wrote", do="give both"
+            )
+        from .. import train  # running a model needs neither
+        from . import practice
+
+        values = np.where(series.outside(exclude)[:, None], series.values, np.nan)
+        # no window bridges a hole that is longer than what is remembered
+        rows, _ = on_grid(values, series.times, series.interval, most=form.lookback + form.horizon)
+        parts = practice.split(len(rows), form, self.held_out, series.name)
+        scale = learn_scale(rows[: parts["train"][1]])
+        past, training = practice.History(scale.apply(rows), form, parts), self.training or FORECASTING[self.size][1]
+        run = train.Fit({}, device=train.device(self.device))
+        task = practice.problem(past, training, self.seed, run.device)
+        path = Path(checkpoint) if checkpoint else None
+        train.watch(train.fit(task, training, run, seed=self.seed, checkpoint=path, resume=resume), run, on_epoch)
+        model, errors = practice.finish(past, scale, run.weights, levels)
+        self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
+        self.model_, self.errors_, self.split_ = model, errors, parts
+        self.history_, self.device_ = run.history, run.device
+        self.notes_ = [*series.notes, *filter(None, [run.stopped, self._few(len(past.origins("calibrate")))])]
+        self.fingerprint_ = self._fingerprint()
+        return self
+
+    def _few(self, origins: int) -> str:
+        """A note where the outermost quantiles are only the farthest misses that were seen."""
+        levels = self._levels()
+        edge = min(float(levels[0]), float(1 - levels[-1]))
+        if edge * (origins + 1) >= 1:
+            return ""
+        return f"quantiles below {1 / (origins + 1):.2g}, or as near to 1, are the farthest of {origins} misses"
+
+    # ------------------------------------------------------------------ running
+
+    def start(self) -> State:
+        """The state of a stream before its first reading."""
+        self._fitted()
+        return State(windowed.start(self.model_.form), self.fingerprint_)
+
+    def apply(self, X: Any, state: State | None = None) -> Forecast:
+        """The forecast after the last row of X; with `state`, as the continuation of what it has seen.
+
+        In pieces it ends with the same bits as in one: what is remembered are the last `lookback` rows.
+        """
+        self._fitted()
+        series, notes = verbs.match(verbs.given(X, self.interval_), self.channels_, self.interval_, self.clock_)
+        state = self.start() if state is None else state
+        return self._ahead(series.values, self._times(series, state), state, (series.name, notes))
+
+    def step(
+        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None
+    ) -> tuple[Forecast, State]:
+        """One reading in, one forecast out, with the state to go on from; the same bits as `apply` on the whole.
+
+        reading  channel name -> value, or the values in the order of `channels_`; None or NaN = missing
+        time     when it was read; one interval after the last if not given
+        """
+        self._fitted()
+        values = verbs.row(reading, self.channels_)
+        now = int(self._next(state, 1)[0]) if time is None else time
+        now = int(now) if isinstance(now, int | np.integer) else instant(now)
+        self._later(now, state)
+        found = self._ahead(values, np.array([now], dtype=np.int64), state, ("reading", []))
+        return found, found.state
+
+    def backtest(self, X: Any, *, every: int = 1) -> Backtest:
+        """Forecasts from every moment of X (or one in `every`) with `lookback` rows before and `horizon` after it.
+
+        In one pass over batches of windows: nothing is fitted again, and each forecast is the one that `apply` would
+        have given. X should be later than what was learned from; put the `lookback` rows before the first moment in.
+        """
+        self._fitted()
+        if every < 1:
+            raise SettingError(f"every={every}", wanted="1 or more")
+        series, form, model = verbs.matched(self, X), self.model_.form, self.model_
+        most = form.lookback + form.horizon
+        rows, at = on_grid(series.values, series.times, self.interval_, most=most)
+        ends = at[(at >= form.lookback - 1) & (at < len(rows) - form.horizon)][::every]
+        if not len(ends):
+            wanted = f"at least {most:,}: {form.lookback} before the first forecast and {form.horizon} after it"
+            raise DataError(f"{len(rows):,} rows", wanted=wanted, where=series.name)
+        said, errors = windowed.judged(model, model.scale.apply(rows), ends - form.lookback + 1)
+        times, truth = series.times[np.searchsorted(at, ends)], windows(rows[form.lookback :], form.horizon)
+        return Backtest(
+            series.name, self.channels_, times, model.scale.undo(said), truth[ends - form.lookback + 1],
+            model.levels, model.bands * model.scale.spread, errors,
+        )  # fmt: skip
+
+    def _ahead(
+        self, values: NDArray[np.float64], times: NDArray[np.int64], state: State, told: tuple[str, list[str]]
+    ) -> Forecast:
+        verbs.same_model(state.model, self.fingerprint_)
+        model, (last, seen) = self.model_, state.arrays["clock"].tolist()
+        form, interval = model.form, self.interval_
+        rows, _ = on_grid(values, times, interval, last=last if seen else None, most=form.lookback)
+        known = np.concatenate([state.arrays["rows"], rows])[-form.lookback :]
+        seen = min(seen + len(rows), form.lookback) if self.clock_ else seen + len(values)
+        notes = [*told[1], *self._doubts(known, seen)]
+        ticks = times[-1] + np.rint(np.arange(1, form.horizon + 1) * (interval * SECOND)).astype(np.int64)
+        mean = model.scale.undo(windowed.ahead(model, model.scale.apply(known)[None])[windowed.OURS][0])
+        bands = model.bands * model.scale.spread
+        after = State({"rows": known, "clock": np.array([times[-1], seen], dtype=np.int64)}, state.model)
+        return Forecast(told[0], self.channels_, ticks, mean, model.levels, bands, tuple(notes), after)
+
+    def _doubts(self, known: NDArray[np.float64], seen: int) -> list[str]:
+        """What makes this forecast worth less than others."""
+        lookback, empty = len(known), np.isnan(known).all(axis=0)
+        silent = ", ".join(np.array(self.channels_)[empty])
+        found = [f"only {seen} of {lookback} rows were read so far"] if seen < lookback else []
+        return found + ([f"no forecast of {silent}: nothing was read in {lookback} rows"] if silent else [])
+
+    def _times(self, series: Series, state: State) -> NDArray[np.int64]:
+        if series.clock:
+            self._later(int(series.times[0]), state)
+            return series.times
+        return self._next(state, len(series))
+
+    def _next(self, state: State, rows: int) -> NDArray[np.int64]:
+        """The times of rows that come without one: right after the last, or the numbers of the rows in the stream."""
+        last, seen = state.arrays["clock"].tolist()
+        if self.clock_ and seen:
+            ticks = last + np.rint(np.arange(1, rows + 1) * (self.interval_ * SECOND))
+        else:
+            ticks = np.rint((seen + np.arange(rows)) * (self.interval_ * SECOND))
+        found: NDArray[np.int64] = ticks.astype(np.int64)
+        return found
+
+    def _later(self, now: int, state: State) -> None:
+        last, seen = state.arrays["clock"].tolist()
+        if seen and now <= last:
+            raise DataError(
+                f"a reading of {time_text(now)} after one of {time_text(last)}",
+                wanted="readings in the order of their times",
+                do="sort them, or begin with a new state",
+            )
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | Path) -> None:
+        """Write everything that running needs to one .safetensors file; an older file survives any failure."""
+        self._fitted()
+        facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
+        facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "errors": self.errors_}
+        inside = {"form": self.model_.form, "share": self.model_.share}
+        spec = {"task": "forecast", "params": self.get_params(), **facts, **inside}
+        save.write(path, "model", msgspec.to_builtins(spec), self._arrays())
+
+    def load_state(self, path: str | Path) -> State:
+        """A state that `State.save` wrote, checked to be of this model."""
+        return verbs.load_state(path, self.start())
+
+    def _arrays(self) -> verbs.Arrays:
+        model = self.model_
+        arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
+        arrays |= verbs.flat(model.scale, "scale") | verbs.flat(model.rules, "rules")
+        return arrays | {"levels": model.levels, "bands": model.bands}
+
+    def _fingerprint(self) -> str:
+        return verbs.fingerprint(self._arrays(), {"channels": self.channels_, "share": self.model_.share})
+
+    @classmethod
+    def from_file(cls, file: File) -> Self:
+        """The forecaster that `save` wrote; `tidegate.load` calls this."""
+        spec = verbs.decode(file, Spec)
+        if spec.form.channels != len(spec.channels) or not 0 <= spec.share <= 1:
+            raise ModelFileError("its specification contradicts itself", where=str(file.path), do="save it again")
+        arrays = file.arrays(_implied(spec))
+        scale, rules = verbs.built(Scale, arrays, "scale"), verbs.built(Rules, arrays, "rules")
+        if not 1 <= rules.period[0] <= spec.form.lookback:
+            raise ModelFileError("its period is longer than its memory", where=str(file.path), do="save it again")
+        weights, (levels, bands) = verbs.under(arrays, "network"), (arrays[name] for name in ("levels", "bands"))
+        task = cls(**msgspec.structs.asdict(spec.params))
+        task.model_ = Model(spec.form, weights, scale, rules, spec.share, levels, bands)
+        task.channels_, task.interval_, task.clock_ = spec.channels, spec.interval, spec.clock
+        task.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate") if name in spec.split}
+        task.history_, task.notes_ = spec.history, spec.notes
+        task.errors_, task.device_ = spec.errors, spec.device
+        task.fingerprint_ = task._fingerprint()
+        return task
+
+    # ------------------------------------------------------------------ scikit-learn's conventions
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return verbs.get_params(self)
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor arguments by name."""
+        verbs.set_params(self, params)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        inputs, target = InputTags(allow_nan=True), TargetTags(required=False)
+        return Tags(estimator_type=None, target_tags=target, input_tags=inputs)
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The next rows (K, C) after X."""
+        return self.apply(X).mean
+
+    def score(self, X: Any, y: object = None) -> float:
+        """Minus the mean squared error of a backtest on X, in spreads: bigger is better, as scikit-learn has it."""
+        return -self.backtest(X).errors[windowed.OURS][0]
+
+    # ------------------------------------------------------------------ settings
+
+    @property
+    def verdict_(self) -> str:
+        """Whether it beat every simple rule on held-out rows, in a sentence."""
+        self._fitted()
+        return verdict(self.errors_)
+
+    def _fitted(self) -> None:
+        verbs.require_fitted(self, "model_")
+
+    def _form(self, channels: int) -> Form:
+        net = self.network or FORECASTING[one_of("size", self.size, tuple(FORECASTING))][0]
+        net = net if self.network else msgspec.structs.replace(net, cell=one_of("cell", self.cell, verbs.CELLS))
+        if not isinstance(self.held_out, float) or not 0 < self.held_out < 1:
+            raise SettingError(f"held_out is {self.held_out}", wanted="a share of the history, between 0 and 1")
+        return Form(channels=channels, horizon=self.horizon, lookback=self.lookback, net=net)
+
+    def _levels(self) -> NDArray[np.float64]:
+        levels = np.array(self.levels, dtype=np.float64)
+        if (
+            levels.ndim != 1
+            or len(levels) < 2
+            or not (levels[0] > 0 and levels[-1] < 1 and (np.diff(levels) > 0).all())
+        ):
+            raise SettingError(f"levels of {self.levels}", wanted="two or more between 0 and 1, each above the last")
+        return levels
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The constructor's arguments, as a file holds them."""
+
+    horizon: int
+    lookback: int
+    held_out: float
+    levels: tuple[float, ...]
+    cell: str
+    size: Size
+    network: Network | None
+    training: Training | None
+    device: str
+    seed: int
+
+
+class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The specification in a model file; the arrays beside it follow from this alone (`_implied`)."""
+
+    task: str
+    params: Params
+    channels: tuple[str, ...]
+    interval: float
+    clock: bool
+    device: str
+    history: list[Epoch]
+    split: dict[str, tuple[int, int]]
+    notes: list[str]
+    errors: dict[str, tuple[float, float]]
+    form: Form
+    share: float
+
+
+def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
+    form, count = spec.form, len(spec.params.levels)
+    table: dict[str, tuple[tuple[int, ...], str]] = {
+        f"network/{name}": (shape, "float32") for name, shape in segments.shapes(form).items()
+    }
+    table |= dict.fromkeys(("scale/center", "scale/spread"), ((form.channels,), "float64"))
+    table |= {"rules/period": ((1,), "int64"), "rules/linear": ((form.horizon, form.lookback), "float32")}
+    return table | {"levels": ((count,), "float64"), "bands": ((count, form.horizon, form.channels), "float64")}

@@ -1,0 +1,200 @@
+"""How the forecaster learns: from three stretches of history in the order of time.
+
+    train      the network, the linear map and the period learn from windows whose futures lie here
+    valid      later: stops training, and chooses the penalty of the linear map
+    calibrate  later still: how far forecasts miss makes the quantiles, and the rules are held against it here
+
+How much of the answer is the network's, one number, is chosen on the last two together.
+
+A window's past may reach back into an earlier stretch, as it will when the model runs; its future never does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import network, train
+from ..errors import DataError
+from ..scale import Scale
+from ..settings import Training
+from ..train import Problem
+from ..windows import windows
+from . import naive, segments, windowed
+from .naive import Rules
+from .segments import Form
+from .windowed import Errors, Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Floats = NDArray[np.float64]
+FEWEST = 16  # origins that a stretch needs to say anything
+JUDGED = 1500  # origins at most, evenly spaced, by which choices are made and quantiles measured
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Scaled rows (T, C), one every interval, NaN = missing; `parts` are the rows [first, stop) of the futures."""
+
+    z: Floats
+    form: Form
+    parts: dict[str, tuple[int, int]]
+
+    def origins(self, part: str, most: int | None = None) -> NDArray[np.int64]:
+        """The first row of each window whose future lies inside a stretch; at most `most`, evenly spaced."""
+        (first, stop), form = self.parts[part], self.form
+        found = np.arange(max(0, first - form.lookback), stop - form.lookback - form.horizon + 1)
+        return found if most is None or len(found) <= most else found[np.linspace(0, len(found) - 1, most).astype(int)]
+
+    def pairs(self, part: str, most: int | None = None) -> NDArray[np.int64]:
+        """Windows of one channel, as first row x channels + channel, that have something to read and to learn from."""
+        c, form = self.z.shape[1], self.form
+        seen = np.concatenate([np.zeros((1, c), int), np.cumsum(~np.isnan(self.z), axis=0)])
+        at = self.origins(part, most)
+        now = at + form.lookback
+        useful = (seen[now] > seen[at]) & (seen[now + form.horizon] > seen[now])
+        found: NDArray[np.int64] = (at[:, None] * c + np.arange(c))[useful]
+        return found
+
+    def gather(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+        """The pasts (N, L) as the network reads them, their futures (N, K) meant likewise, and their channels."""
+        first, channel = np.divmod(pairs, self.z.shape[1])
+        whole = self.z[first[:, None] + np.arange(self.form.lookback + self.form.horizon), channel[:, None]]
+        x, last = windowed.relative(whole[:, : self.form.lookback])
+        y = np.clip(whole[:, self.form.lookback :] - last, -windowed.FAR, windowed.FAR)
+        return x, y.astype(np.float32), channel
+
+
+def split(rows: int, form: Form, held_out: float, name: str) -> dict[str, tuple[int, int]]:
+    """Train, valid and calibrate, half of `held_out` each for the last two, and more where the horizon needs it.
+
+    >>> split(1000, Form(channels=1, horizon=1, lookback=8, net=network.Network()), 0.2, "pump")
+    {'train': (0, 800), 'valid': (800, 900), 'calibrate': (900, 1000)}
+    """
+    least = form.horizon + FEWEST - 1
+    held = max(round(held_out / 2 * rows), least)
+    first = rows - 2 * held
+    if first < form.lookback + least:
+        raise DataError(
+            f"{rows:,} rows of history are too few to learn from",
+            wanted=f"at least {form.lookback + 3 * least:,}, for {form.lookback} rows back and {form.horizon} ahead",
+            do="give a longer history, or a shorter lookback or horizon",
+            where=name,
+        )
+    return {"train": (0, first), "valid": (first, first + held), "calibrate": (first + held, rows)}
+
+
+def problem(past: History, training: Training, seed: int, device: str) -> Problem:
+    """What `train.fit` is to learn: the futures of random windows of single channels."""
+    weights = network.init(segments.shapes(past.form), np.random.default_rng(seed))
+    identity = hashlib.sha256(past.z.tobytes() + msgspec.json.encode([past.form, past.parts])).hexdigest()
+    rows = past.pairs("train"), past.pairs("valid", JUDGED // 4)
+    if not len(rows[0]):
+        raise DataError("no window has anything to learn from", wanted="readings before and after one moment")
+    return Problem(weights, *rows, _Loss(past, device), identity)
+
+
+class _Loss:
+    """The mean absolute error of a batch of windows, where something was read; as `train.Problem` wants it.
+
+    Absolute, not squared: fewer far misses decide, and on validation data its squares were smaller too.
+    """
+
+    def __init__(self, past: History, device: str) -> None:
+        self.past, self.device, self.torch = past, device, train.torch_or_error()
+
+    def __call__(self, params: dict[str, Tensor], rows: NDArray[np.int64], generator: Any) -> Tensor:
+        x, y, channel = self.past.gather(rows)
+        rate = self.past.form.net.dropout
+
+        def drop(h: Tensor) -> Tensor:
+            # drawn on the processor, whatever the device: the numbers depend on the seed alone
+            kept: Tensor = self.torch.rand(tuple(h.shape), generator=generator).to(h.device) >= rate
+            thinned: Tensor = h * kept / (1 - rate)
+            return thinned
+
+        inputs, number = (self.torch.as_tensor(a, device=self.device) for a in (x, channel))
+        wanted = self.torch.as_tensor(np.nan_to_num(y), device=self.device)
+        seen = self.torch.as_tensor(~np.isnan(y), device=self.device)
+        said = segments.forward(
+            params, self.past.form, inputs, number, drop if rate and generator is not None else None
+        )
+        total: Tensor = ((said - wanted).abs() * seen).sum() / seen.sum().clamp(min=1)
+        return total
+
+
+def rules(past: History) -> tuple[Rules, Rules]:
+    """The naive rules: learned on the training stretch, and with a linear map that learned on validation rows too.
+
+    Validation chooses the penalty; only the first can be held against the network there.
+    """
+    pairs, ridge = past.pairs("train"), naive.Ridge(past.form.lookback, past.form.horizon)
+    _add(ridge, past, pairs)
+    x, y, _ = past.gather(pairs[:: max(1, len(pairs) // naive.SAMPLED)])
+    season = np.array([naive.period(x, y)], dtype=np.int64)
+    x, y, _ = past.gather(past.pairs("valid", JUDGED))
+    tried = [Rules(season, ridge.map(strength)) for strength in naive.STRENGTHS]
+    misses = [float(np.nanmean((naive.linear(rule, x) - y) ** 2)) for rule in tried] if len(x) else [0.0]
+    best = int(np.argmin(misses))
+    _add(ridge, past, past.pairs("valid"))
+    return tried[best], Rules(season, ridge.map(naive.STRENGTHS[best]))
+
+
+def _add(ridge: naive.Ridge, past: History, pairs: NDArray[np.int64]) -> None:
+    for first in range(0, len(pairs), windowed.ROWS):
+        ridge.add(*past.gather(pairs[first : first + windowed.ROWS])[:2])
+
+
+def share(past: History, model: Model) -> float:
+    """How much of the network and how much of the linear map answers best on all held-out rows: 0 to 1.
+
+    Least squares in one number: with e = y - linear and d = network - linear, the share is <d, e> / <d, d>. The
+    validation stretch alone is too short a time for it: on ETTh1 two months said 0.4 and the next two 1.1.
+    """
+    along = across = 0.0
+    pairs = np.concatenate([past.pairs(part, JUDGED) for part in ("valid", "calibrate")])
+    for first in range(0, len(pairs), windowed.ROWS):
+        x, y, channel = past.gather(pairs[first : first + windowed.ROWS])
+        line = naive.linear(model.rules, x)
+        d = np.where(np.isnan(y), 0, windowed.network(model, x, channel) - line).astype(np.float64)
+        along += float((d * np.nan_to_num(y - line)).sum())
+        across += float((d * d).sum())
+    return min(1.0, max(0.0, along / across)) if across else 1.0
+
+
+def finish(past: History, scale: Scale, weights: network.Params, levels: Floats) -> tuple[Model, Errors]:
+    """The running model, and the errors on the calibration stretch, which has chosen nothing but the share."""
+    empty = np.zeros((len(levels), past.form.horizon, past.form.channels))
+    first, both = rules(past)
+    model = Model(past.form, weights, scale, first, 1.0, levels, empty)
+    model = msgspec.structs.replace(model, share=share(past, model), rules=both)
+    origins = past.origins("calibrate", JUDGED)
+    said, errors = windowed.judged(model, past.z, origins)
+    residuals = windows(past.z[past.form.lookback :], past.form.horizon)[origins] - said
+    return msgspec.structs.replace(model, bands=conformal(residuals, levels)), errors
+
+
+def conformal(residuals: Floats, levels: Floats) -> Floats:
+    """Quantiles (Q, ...) of residuals (N, ...), a little outward, so that new ones fall inside as often as is said.
+
+    >>> conformal(np.arange(1.0, 10.0), np.array([0.1, 0.5, 0.9]))
+    array([1., 5., 9.])
+
+    The q-quantile of N residuals and the next one is the ceil((N + 1) q)-th smallest, below the middle the
+    floor((N + 1) q)-th (split conformal prediction, Vovk et al. 2005; Lei et al. 2018, section 2.2). NaN = missing.
+    """
+    ordered = np.sort(residuals, axis=0)  # NaN last
+    count = (~np.isnan(ordered)).sum(axis=0)
+    found = []
+    for q in levels:
+        rank = (count + 1) * q
+        place = np.ceil(np.round(rank, 9)) if q >= 0.5 else np.floor(np.round(rank, 9))
+        at = np.clip(place.astype(np.int64) - 1, 0, np.maximum(count - 1, 0))
+        found.append(np.take_along_axis(ordered, at[None], axis=0)[0])
+    return np.stack(found)
