@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .tasks import load as load
     from .tasks.anomaly import AnomalyDetector as AnomalyDetector
     from .tasks.forecast import Forecaster as Forecaster
+    from .tasks.classify import Classifier as Classifier, Labelled as Labelled
     from .tasks.found import Alarm as Alarm, Found as Found, Verdict as Verdict
     from .tasks.outlook import Backtest as Backtest, Forecast as Forecast
     from .tasks.verbs import State as State
@@ -62,6 +63,8 @@ _HOMES = {
     "Forecaster": "tasks.forecast",
     "Forecast": "tasks.outlook",
     "Backtest": "tasks.outlook",
+    "Classifier": "tasks.classify",
+    "Labelled": "tasks.classify",
     "State": "tasks.verbs",
     "load": "tasks",
     "record": "",

@@ -132,6 +132,21 @@ FORECASTING: dict[str, tuple[Network, Training]] = {
     ),
 }
 
+CLASSIFYING: dict[str, tuple[Network, Training]] = {  # for tasks/classify.py; five models learn at once
+    "small": (
+        Network(hidden=32, dropout=0.2),
+        Training(epochs=20, batches=20, learning_rate=1e-2, noise=0.1, patience=8),
+    ),
+    "medium": (
+        Network(hidden=64, dropout=0.2),
+        Training(epochs=60, batches=20, batch=32, learning_rate=5e-3, noise=0.1, patience=20),
+    ),
+    "large": (
+        Network(hidden=128, layers=2, dropout=0.3),
+        Training(epochs=100, batches=20, batch=32, learning_rate=3e-3, noise=0.1, patience=30),
+    ),
+}
+
 UNITS = {
     "ms": 1e-3,
     "s": 1.0,

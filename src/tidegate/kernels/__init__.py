@@ -68,3 +68,89 @@ def repeat(x: Any, count: int, axis: int) -> Any:
     [[1, 1, 2, 2]]
     """
     return np.repeat(x, count, axis=axis) if is_numpy(x) else x.repeat_interleave(count, dim=axis)
+
+
+def relu(x: Any) -> Any:
+    """The larger of x and 0."""
+    return np.maximum(x, 0) if is_numpy(x) else x.relu()
+
+
+def concat(parts: list[Any]) -> Any:
+    """Arrays beside each other along the last axis."""
+    if is_numpy(parts[0]):
+        return np.concatenate(parts, axis=-1)
+    import torch
+
+    return torch.cat(parts, dim=-1)
+
+
+def conv(x: Any, w: Any, b: Any, stride: int = 1) -> Any:
+    """A convolution over time: x (..., T, C), w (O, width * C), b (O,) -> (..., ceil(T / stride), O).
+
+    >>> x = np.arange(1.0, 6.0, dtype=np.float32).reshape(1, 5, 1)
+    >>> conv(x, np.ones((1, 3), np.float32), np.zeros(1, np.float32), stride=2).ravel().tolist()
+    [3.0, 9.0, 9.0]
+
+    Step j sees the `width` steps that end with step (j + 1) * stride - 1; zeros stand before the first and after the
+    last, so that zeros that pad a sequence change nothing. It is a product with the steps of each window side by side:
+    `linear`, whose bits do not depend on the rows around it.
+    """
+    width, steps = w.shape[-1] // x.shape[-1], x.shape[-2]
+    before, after = max(0, width - stride), -steps % stride
+    first = max(0, stride - width)  # where windows do not touch
+    if is_numpy(x):
+        x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(before, after), (0, 0)])
+    else:
+        from torch.nn.functional import pad
+
+        x = pad(x, (0, 0, before, after))
+    last = x.shape[-2] - width + 1
+    windows = concat([x[..., first + k : last + k : stride, :] for k in range(width)])
+    return linear(windows, w if w.ndim == 2 else w[..., None, :, :], b if b.ndim == 1 else b[..., None, None, :])
+
+
+def inside(lengths: Any, steps: int) -> Any:
+    """Which of `steps` steps belong to sequences of these lengths (...): True in (..., steps)."""
+    if is_numpy(lengths):
+        return np.arange(steps) < lengths[..., None]
+    import torch
+
+    return torch.arange(steps, device=lengths.device) < lengths[..., None]
+
+
+def turn(x: Any, lengths: Any) -> Any:
+    """Each sequence of x (..., T, C) from its last step to its first; what is after its length stays there.
+
+    >>> turn(np.array([[[1], [2], [3], [0]]]), np.array([3])).ravel().tolist()
+    [3, 2, 1, 0]
+    """
+    steps = x.shape[-2]
+    if is_numpy(x):
+        at = np.arange(steps)
+        return np.take_along_axis(x, np.where(inside(lengths, steps), lengths[..., None] - 1 - at, at)[..., None], -2)
+    import torch
+
+    own = torch.arange(steps, device=x.device)
+    rows = torch.where(inside(lengths, steps), lengths[..., None] - 1 - own, own)
+    return x.gather(-2, rows[..., None].expand(x.shape))
+
+
+def pool(x: Any, lengths: Any) -> Any:
+    """Last step, mean and maximum over the steps inside each length, side by side: (..., T, C) -> (..., 3 C).
+
+    >>> pool(np.array([[[1.0], [3.0], [9.0]]]), np.array([2])).tolist()
+    [[3.0, 2.0, 3.0]]
+
+    For NumPy the mean is summed step by step, so that neither padding nor other sequences change its bits.
+    """
+    seen = inside(lengths, x.shape[-2])[..., None]
+    if is_numpy(x):
+        last = np.take_along_axis(x, (lengths - 1)[..., None, None], -2)[..., 0, :]
+        total = np.zeros_like(last)
+        for t in range(x.shape[-2]):
+            total += np.where(seen[..., t, :], x[..., t, :], 0)
+        largest = np.where(seen, x, -np.inf).max(axis=-2)
+        return concat([last, total / lengths[..., None].astype(x.dtype), largest])
+    last = x.gather(-2, (lengths - 1)[..., None, None].expand(*x.shape[:-2], 1, x.shape[-1]))[..., 0, :]
+    mean = (x * seen).sum(-2) / lengths[..., None]
+    return concat([last, mean, x.masked_fill(~seen, -float("inf")).amax(-2)])

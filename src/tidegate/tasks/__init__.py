@@ -13,9 +13,10 @@ from ..errors import ModelFileError
 
 if TYPE_CHECKING:
     from .anomaly import AnomalyDetector
+    from .classify import Classifier
     from .forecast import Forecaster
 
-Kind = TypeVar("Kind", bound="AnomalyDetector | Forecaster")
+Kind = TypeVar("Kind", bound="AnomalyDetector | Forecaster | Classifier")
 
 
 def _anomaly() -> type[AnomalyDetector]:
@@ -30,7 +31,13 @@ def _forecast() -> type[Forecaster]:
     return Forecaster
 
 
-TASKS: dict[str, Callable[[], Any]] = {"anomaly": _anomaly, "forecast": _forecast}
+def _classify() -> type[Classifier]:
+    from .classify import Classifier
+
+    return Classifier
+
+
+TASKS: dict[str, Callable[[], Any]] = {"anomaly": _anomaly, "forecast": _forecast, "classify": _classify}
 
 
 @overload

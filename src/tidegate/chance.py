@@ -1,0 +1,147 @@
+"""Can labels be predicted at all: an exact test of right answers against chance, and what so few rows could show.
+
+The rows must have chosen nothing: no weights, no end of training, no setting. Then labels that have nothing to do with
+the data are called predictable in at most the stated share of cases, however unbalanced the classes (a test against
+one half says so of nearly all unbalanced ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DataError
+
+LEVEL = 0.05
+"""How often labels that cannot be predicted are called predictable, at most."""
+
+DRAWS = 9_999  # permutations where there are more than two classes
+POWER = 0.8
+
+Labels = NDArray[np.int64]
+
+
+class Chance(msgspec.Struct, frozen=True):
+    """What held-out rows say: `str()` is the verdict in a sentence, `better` the same as True or False."""
+
+    rows: int
+    accuracy: float
+    majority: float
+    """the share of the largest class: what always naming that one would get"""
+    p_value: float
+    level: float
+    detectable: float | None
+    """the accuracy that these rows would have told from chance 4 times in 5; None where no accuracy would do"""
+
+    @property
+    def better(self) -> bool:
+        """Whether the labels were predicted better than chance."""
+        return self.p_value < self.level
+
+    def __str__(self) -> str:
+        seen = f"{100 * self.accuracy:.1f} % of {self.rows:,} held-out rows right (the largest class: "
+        seen += f"{100 * self.majority:.1f} %), p = {self.p_value:.2g}"
+        if self.better:
+            return f"better than chance: {seen}; said wrongly at most {100 * self.level:g} % of the time"
+        if self.detectable is None:
+            return f"too few rows to tell from chance: {seen}; even all right would not have been enough"
+        return f"no better than chance: {seen}; {100 * self.detectable:.0f} % right would have been noticed"
+
+
+def p_value(truth: Labels, said: Labels, seed: int = 0) -> float:
+    """How likely at least so many right answers are if answers and labels have nothing to do with each other.
+
+    >>> truth = np.repeat([0, 1], 4)
+    >>> round(p_value(truth, truth) * 70, 9)
+    1.0
+
+    Two classes: Fisher's exact test, one-sided (1922), which is the permutation test with all permutations. More:
+    DRAWS random ones, (1 + as good) / (1 + DRAWS), exact too (Phipson & Smyth 2010). truth, said (n,): class numbers.
+    """
+    if truth.shape != said.shape or truth.ndim != 1 or not len(truth):
+        raise DataError(f"labels of shape {truth.shape}, answers of shape {said.shape}", wanted="one answer a label")
+    right = int((truth == said).sum())
+    if max(truth.max(), said.max()) <= 1:
+        hits = _two_classes(len(truth), int(truth.sum()), int(said.sum()))
+        return float(min(1.0, hits[right:].sum()))
+    rng = np.random.default_rng([seed, 2])
+    as_good = sum(int((rng.permutation(truth) == said).sum()) >= right for _ in range(DRAWS))
+    return (1 + as_good) / (1 + DRAWS)
+
+
+def judge(truth: Sequence[Labels], said: Sequence[Labels], level: float = LEVEL, seed: int = 0) -> Chance:
+    """The verdict on answers of several models, each about rows that it has not seen.
+
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.integers(0, 2, 60)
+    >>> print(judge([truth], [rng.integers(0, 2, 60)]))
+    no better than chance: 50.0 % of 60 held-out rows right (the largest class: 56.7 %), ...
+    >>> judge([truth], [truth]).better
+    True
+
+    The models have learned from each other's rows, so their answers are no independent witnesses: the smallest p of the
+    K tests is taken K times (Bonferroni), which holds whatever depends on what.
+    """
+    pairs = [(t, s) for t, s in zip(truth, said, strict=True) if len(t)]
+    if not pairs:
+        raise DataError("no held-out rows", wanted="at least one")
+    p = min(1.0, len(pairs) * min(p_value(t, s, seed) for t, s in pairs))
+    all_true, all_said = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    largest = float(np.bincount(all_true).max() / len(all_true))
+    enough = 1 - (1 - POWER) ** (1 / len(pairs))  # one of K will do
+    least = [detectable(t, level / len(pairs), enough, seed) for t, _ in pairs]
+    known = [share for share in least if share is not None]
+    accuracy = float((all_true == all_said).mean())
+    return Chance(len(all_true), accuracy, largest, p, level, max(known, default=None))
+
+
+def detectable(truth: Labels, level: float = LEVEL, power: float = POWER, seed: int = 0) -> float | None:
+    """The smallest accuracy that these labels would tell from chance so often (power); None where none does.
+
+    >>> truth = np.repeat([0, 1], 50)
+    >>> round(detectable(truth), 2), detectable(truth[49:51])
+    (0.63, None)
+
+    For answers in the proportions of the labels.
+    """
+    n = len(truth)
+    if truth.max() <= 1:
+        above = _two_classes(n, int(truth.sum()), int(truth.sum()))[::-1].cumsum()[::-1]
+    else:
+        rng = np.random.default_rng([seed, 3])
+        hits = np.array([(rng.permutation(truth) == truth).sum() for _ in range(DRAWS)])
+        above = (1 + (hits[:, None] >= np.arange(n + 1)).sum(0)) / (1 + DRAWS)
+    enough = np.flatnonzero(above < level)
+    if not len(enough):
+        return None
+    shares = np.arange(enough[0], n + 1) / n
+    powers = [_binomial(n, share)[enough[0] :].sum() for share in shares]
+    return float(shares[int(np.argmax(np.array(powers) >= power))])
+
+
+def _two_classes(n: int, ones: int, said: int) -> NDArray[np.float64]:
+    """(n + 1,) how likely 0, 1, ..., n right answers are when `said` ones are dealt at random among `ones` ones."""
+    both = np.arange(max(0, ones + said - n), min(ones, said) + 1)  # ones that were called ones: hypergeometric
+    logs = _choose(ones, both) + _choose(n - ones, said - both) - _choose(n, np.array([said]))
+    found = np.zeros(n + 1)
+    found[n - ones - said + 2 * both] = np.exp(logs)
+    return found
+
+
+def _binomial(n: int, share: float) -> NDArray[np.float64]:
+    k = np.arange(n + 1)
+    if share == 1:
+        certain: NDArray[np.float64] = (k == n).astype(np.float64)
+        return certain
+    found: NDArray[np.float64] = np.exp(_choose(n, k) + k * np.log(share) + (n - k) * np.log1p(-share))
+    return found
+
+
+def _choose(n: int, k: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The logarithm of n over k."""
+    logs: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    found: NDArray[np.float64] = logs[n] - logs[k] - logs[n - k]
+    return found

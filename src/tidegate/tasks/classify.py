@@ -1,0 +1,340 @@
+"""One label per sequence, and whether the labels can be predicted at all.
+
+>>> from tidegate import synth
+>>> X, y = synth.spikes(200, seed=0)
+>>> classifier = Classifier(training=Training(epochs=2, noise=0.1)).fit(X[:160], y[:160])
+>>> classifier.apply(X[160:]).label.shape
+(40,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import save
+from ..chance import Chance
+from ..errors import DataError, ModelFileError, SettingError
+from ..save import File
+from ..scale import Scale, learn
+from ..settings import CLASSIFYING, Epoch, Network, Size, Training, one_of
+from . import sequences, verbs, whole
+from .whole import Form
+
+if TYPE_CHECKING:
+    import polars
+
+    from ..train import Fit
+    from .naming import Parts
+
+Floats = NDArray[np.float64]
+Labels = NDArray[Any]
+BATCH = 128  # sequences read at a time; no answer depends on it
+KINDS = {"b": ("bool", np.bool_), "i": ("int", np.int64), "u": ("int", np.int64), "f": ("float", np.float64)}
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """The answer of `apply`, a row for every sequence."""
+
+    label: Labels
+    """(N,) the most probable class"""
+    proba: Floats
+    """(N, classes) how probable each class is, calibrated on held-out rows"""
+    classes: Labels
+
+    def to_frame(self) -> polars.DataFrame:
+        """As a polars frame: the label, and a column for each class."""
+        import polars
+
+        columns = {f"p({name})": self.proba[:, i] for i, name in enumerate(self.classes.tolist())}
+        return polars.DataFrame({"label": self.label, **columns})
+
+
+class Classifier:
+    """Says which class a sequence belongs to, and how probable that is; refuses to see what is not there.
+
+    >>> Classifier(cell="lstm", seed=1)
+    Classifier(cell='lstm', seed=1)
+
+    cell          "gru", "lstm", "rnn_tanh" or "rnn_relu"
+    size          "small", "medium" or "large": the one dial; `network` and `training` replace what it stands for
+    class_weight  "balanced": each class counts the same, however rare; None: each sequence does
+    device        where training runs: "auto" takes a GPU if torch sees one. Running needs neither.
+
+    Five models learn at once, each from all rows but a fold of its own; their mean answers. A model's fold ends its
+    training and sets the temperature of the probabilities (half of it), and tells how good it is (the other half).
+
+    After `fit`: `classes_`, `channels_`, `model_`, `verdict_` (a `Chance`: can the labels be predicted),
+    `rivals_` (accuracy of the baselines on the same rows: the largest class, the nearest training sequence),
+    `confusion_` (true class, named class; on those rows), `history_` (a record an epoch, training and validation loss),
+    `notes_` (what was noticed, when training and validation loss parted and what was done), `device_`.
+    """
+
+    def __init__(
+        self,
+        *,
+        cell: str = "gru",
+        size: Size = "small",
+        network: Network | None = None,
+        training: Training | None = None,
+        class_weight: str | None = None,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.cell, self.size, self.network, self.training = cell, size, network, training
+        self.class_weight, self.device, self.seed = class_weight, device, seed
+
+    def __repr__(self) -> str:
+        plain = type(self)().get_params()
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value != plain[name]]
+        return f"Classifier({', '.join(changed)})"
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    ) -> Self:
+        """Learn the labels y (N,) of the sequences X; returns self.
+
+        X           an array (N, T) or (N, T, C), NaN = missing and at the end padding; or a list of arrays (T_i, C) or
+                    Series, of any lengths
+        checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
+        on_epoch    called with each epoch's record
+        """
+        given = sequences.each(X)
+        classes, numbers = _classes(y, len(given))
+        if resume and checkpoint is None:
+            raise SettingError("resume=True without a checkpoint", wanted="the file that training wrote")
+        from .. import train  # running a model needs neither
+        from . import naming
+
+        scale = learn(np.concatenate(given))
+        x, lengths = sequences.block(given, scale, whole.TAIL)
+        form, training = self._form(given, len(classes)), self.training or CLASSIFYING[self.size][1]
+        used = naming.parts(numbers, self.seed)
+        run = train.Fit({}, device=train.device(self.device))
+        data = naming.Data(x, lengths, numbers, self._weights(numbers))
+        problem = naming.problem(data, form, used, training, self.seed, run.device)
+        path = Path(checkpoint) if checkpoint else None
+        epochs = train.fit(problem, training, run, seed=self.seed, checkpoint=path, resume=resume)
+        train.watch(epochs, run, on_epoch)
+        self.classes_, self.channels_ = classes, sequences.names(X, form.channels)
+        self.n_features_in_ = x.shape[1] - whole.TAIL
+        self.history_, self.device_ = run.history, run.device
+        self._remember(Model(form, run.weights, scale), used, data, run)
+        return self
+
+    def _remember(self, model: Model, used: Parts, data: Any, run: Fit) -> None:
+        """What the held-out rows say of the models, now that they have learned."""
+        from . import naming
+
+        def held(rows: list[NDArray[np.int64]]) -> list[Floats]:
+            """The logits of each model on rows of its own fold."""
+            return [model.logits(data.x[r], data.lengths[r], m) for m, r in enumerate(rows)]
+
+        stop = held(used.stop)
+        truth = [data.y[rows] for rows in used.stop]
+        model.temperature = naming.temperature(np.concatenate(stop), np.concatenate(truth))
+        told = naming.told(used, data, [logits.argmax(axis=1) for logits in held(used.judge)], self.seed)
+        self.verdict_, self.rivals_, self.confusion_ = told
+        self.notes_ = naming.notes(run, len(used.stop[0]) == 0, self.verdict_, self.rivals_)
+        self.model_ = model
+
+    def _form(self, given: list[Floats], classes: int) -> Form:
+        net = self.network or CLASSIFYING[one_of("size", self.size, tuple(CLASSIFYING))][0]
+        net = net if self.network else msgspec.structs.replace(net, cell=one_of("cell", self.cell, verbs.CELLS))
+        steps = whole.strides(int(np.median([len(one) for one in given])))
+        return Form(channels=given[0].shape[1], classes=classes, net=net, strides=steps)
+
+    def _weights(self, numbers: NDArray[np.int64]) -> Floats:
+        counts = np.bincount(numbers).astype(np.float64)
+        if self.class_weight is None:
+            return np.ones(len(counts))
+        one_of("class_weight", self.class_weight, ("balanced",))
+        balanced: Floats = counts.sum() / (len(counts) * counts)
+        return balanced
+
+    # ------------------------------------------------------------------ running
+
+    def apply(self, X: Any) -> Labelled:
+        """The label of every sequence, and the probability of every class.
+
+        A sequence's answer has the same bits alone as beside others, and padded as not.
+        """
+        self._fitted()
+        given = sequences.each(X, self.channels_)
+        wanted = self.model_.form.channels
+        if given[0].shape[1] != wanted:
+            raise DataError(f"sequences of {given[0].shape[1]} channels", wanted=f"{wanted}, as learned from")
+        proba = self.model_.proba(given)
+        return Labelled(self.classes_[proba.argmax(axis=1)], proba, self.classes_)
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | Path) -> None:
+        """Write everything that running needs to one .safetensors file; an older file survives any failure."""
+        self._fitted()
+        model = self.model_
+        spec = Spec(
+            "classify", Params(**self.get_params()), model.form, len(next(iter(model.weights.values()))),
+            model.temperature, self.classes_.tolist(), _kind(self.classes_), self.channels_, self.n_features_in_,
+            self.verdict_, self.rivals_, self.confusion_.tolist(), self.history_, self.notes_, self.device_,
+        )  # fmt: skip
+        arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
+        arrays |= {"scale/center": model.scale.center, "scale/spread": model.scale.spread}
+        save.write(path, "model", msgspec.to_builtins(spec), arrays)
+
+    @classmethod
+    def from_file(cls, file: File) -> Self:
+        """The classifier that `save` wrote; `tidegate.load` calls this."""
+        spec = verbs.decode(file, Spec)
+        if len(spec.classes) != spec.form.classes or not spec.temperature > 0 or spec.models < 1:
+            saw = "its specification contradicts itself about classes, temperature or models"
+            raise ModelFileError(saw, where=str(file.path), do="save it again")
+        shapes = whole.shapes(spec.form)
+        table: dict[str, tuple[tuple[int, ...], str]] = {
+            f"network/{name}": ((spec.models, *shape), "float32") for name, shape in shapes.items()
+        }
+        table |= dict.fromkeys(("scale/center", "scale/spread"), ((spec.form.channels,), "float64"))
+        arrays = file.arrays(table)
+        found = cls(**msgspec.structs.asdict(spec.params))
+        scale = Scale(arrays["scale/center"], arrays["scale/spread"])
+        found.model_ = Model(spec.form, verbs.under(arrays, "network"), scale, spec.temperature)
+        found.classes_ = np.array(spec.classes, dtype=spec.kind)
+        found.channels_, found.n_features_in_ = spec.channels, spec.length
+        found.verdict_, found.rivals_, found.confusion_ = spec.verdict, spec.rivals, np.array(spec.confusion)
+        found.history_, found.notes_, found.device_ = spec.history, spec.notes, spec.device
+        return found
+
+    # ------------------------------------------------------------------ scikit-learn's conventions
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return verbs.get_params(self)
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor arguments by name."""
+        verbs.set_params(self, params)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        inputs = InputTags(allow_nan=True, three_d_array=True)
+        tags = Tags(estimator_type="classifier", target_tags=TargetTags(required=True), input_tags=inputs)
+        tags.classifier_tags = ClassifierTags()
+        return tags
+
+    def predict(self, X: Any) -> Labels:
+        """The label of every sequence (N,)."""
+        return self.apply(X).label
+
+    def predict_proba(self, X: Any) -> Floats:
+        """The probability of every class (N, classes), in the order of `classes_`."""
+        return self.apply(X).proba
+
+    def score(self, X: Any, y: Any) -> float:
+        """The share of sequences X whose label is y (N,)."""
+        return float(np.mean(self.predict(X) == np.asarray(y)))
+
+    def _fitted(self) -> None:
+        verbs.require_fitted(self, "model_")
+
+
+@dataclass
+class Model:
+    """What runs: the network's weights (M, ...) of M models, the scale before and the temperature after them."""
+
+    form: Form
+    weights: dict[str, NDArray[np.float32]]
+    scale: Scale
+    temperature: float = 1.0
+
+    def logits(self, x: NDArray[np.float32], lengths: NDArray[np.int64], m: int) -> Floats:
+        """What model m says of readings and mask x (N, T, 2C): (N, classes)."""
+        params, found = {name: w[m] for name, w in self.weights.items()}, np.zeros((len(x), self.form.classes))
+        order = np.argsort(lengths, kind="stable")  # those of like lengths together: little padding is read
+        for first in range(0, len(x), BATCH):
+            some = order[first : first + BATCH]
+            found[some] = whole.forward(params, self.form, x[some, : lengths[some].max()], lengths[some])
+        return found
+
+    def proba(self, given: list[Floats]) -> Floats:
+        """(N, classes): the softmax of the models' mean logits, divided by the temperature (Guo et al. 2017)."""
+        x, lengths = sequences.block(given, self.scale, whole.TAIL)
+        total = np.zeros((len(x), self.form.classes))
+        count = len(next(iter(self.weights.values())))
+        for m in range(count):
+            total += self.logits(x, lengths, m)
+        powers = np.exp((total - total.max(axis=1, keepdims=True)) / (count * self.temperature))
+        proba: Floats = powers / powers.sum(axis=1, keepdims=True)
+        return proba
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The constructor's arguments, as a file holds them."""
+
+    cell: str
+    size: Size
+    network: Network | None
+    training: Training | None
+    class_weight: str | None
+    device: str
+    seed: int
+
+
+class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The specification in a model file; the arrays beside it follow from this alone."""
+
+    task: str
+    params: Params
+    form: Form
+    models: int
+    temperature: float
+    classes: list[bool | int | float | str]
+    kind: Literal["bool", "int", "float", "str"]
+    channels: tuple[str, ...]
+    length: int
+    verdict: Chance
+    rivals: dict[str, float]
+    confusion: list[list[int]]
+    history: list[Epoch]
+    notes: list[str]
+    device: str
+
+
+def _classes(y: Any, count: int) -> tuple[Labels, NDArray[np.int64]]:
+    """The classes in order, and the number of each label's class."""
+    given = np.asarray(y)
+    if given.shape != (count,):
+        raise DataError(f"labels of shape {given.shape} for {count:,} sequences", wanted="one label each")
+    if given.dtype.kind in KINDS:
+        given = given.astype(KINDS[given.dtype.kind][1])
+    elif all(isinstance(label, str) for label in given.tolist()):
+        given = given.astype(np.str_)
+    else:
+        raise DataError(f"labels of type {given.dtype}", wanted="whole numbers, texts or truth values, none missing")
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise DataError("labels that are missing", wanted="one for each sequence", do="leave those sequences out")
+    classes, numbers = np.unique(given, return_inverse=True)
+    if len(classes) < 2:
+        raise DataError(f"one class only: {classes[0]!r}", wanted="at least two", do="give examples of both")
+    return classes, numbers.astype(np.int64)
+
+
+def _kind(classes: Labels) -> Literal["bool", "int", "float", "str"]:
+    kinds: dict[str, Literal["bool", "int", "float", "str"]] = {"b": "bool", "i": "int", "f": "float", "U": "str"}
+    return kinds[classes.dtype.kind]

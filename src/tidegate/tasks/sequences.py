@@ -1,0 +1,85 @@
+"""Many sequences as one checked block: readings and mask (N, T, 2C), lengths (N,), whatever way they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..scale import Scale
+from ..series import LARGEST, Series
+
+Floats = NDArray[np.float64]
+CLIP = 10.0  # scaled readings go no further
+
+
+def each(X: Any, channels: Sequence[str] = ()) -> list[Floats]:
+    """What the user gave as a list of sequences (T_i, C), NaN = missing, none changed.
+
+    >>> [one.shape for one in each([[1.0, 2.0, float("nan")], [3.0, float("nan"), 4.0]])]
+    [(2, 1), (3, 1)]
+
+    X: an array (N, T) or (N, T, C) in which NaN at the end is padding; or a list of arrays (T_i,) or (T_i, C), or of
+    Series, whose channels are taken by name where `channels` are known. Raises DataError, which names the sequence.
+    """
+    if isinstance(X, Series):
+        raise DataError(f"one series, {X.name}", wanted="a list of series, one label each", do="classify [series]")
+    if isinstance(X, list | tuple):
+        items = [(x.select(channels) if channels else x).values if isinstance(x, Series) else x for x in X]
+    else:
+        whole = _numbers(X, "X")
+        if whole.ndim not in (2, 3):
+            raise DataError(f"an array of shape {whole.shape}", wanted="(N, T), (N, T, C), or a list of sequences")
+        items = list(whole)
+    found = [_one(item, f"sequence {i}") for i, item in enumerate(items)]
+    for i, one in enumerate(found):
+        if one.shape[1] != found[0].shape[1]:
+            saw = f"sequence {i} has {one.shape[1]} channels, sequence 0 has {found[0].shape[1]}"
+            raise DataError(saw, wanted="the same number in all")
+    if not found:
+        raise DataError("no sequences", wanted="at least one")
+    return found
+
+
+def names(X: Any, count: int) -> tuple[str, ...]:
+    """The names of the channels, if the sequences have any."""
+    first = X[0] if isinstance(X, list | tuple) and X else None
+    return first.channels if isinstance(first, Series) else tuple(f"c{i}" for i in range(count))
+
+
+def _numbers(values: Any, where: str) -> Floats:
+    given = np.asarray(values)
+    if given.dtype.kind not in "fiub":
+        raise DataError(f"values of type {given.dtype}", wanted="numbers, NaN = missing", where=where)
+    if (np.abs(given.astype(np.float64)) > LARGEST).any():
+        do = "leave the value empty (NaN), or repair the source"
+        raise DataError(f"a number above {LARGEST:g} or an infinity", wanted="finite numbers", do=do, where=where)
+    return given.astype(np.float64)
+
+
+def _one(values: Any, where: str) -> Floats:
+    table = _numbers(values, where)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or not table.shape[1]:
+        raise DataError(f"an array of shape {table.shape}", wanted="(T,) or (T, C)", where=where)
+    seen = np.flatnonzero(~np.isnan(table).all(axis=1))
+    if not len(seen):
+        raise DataError("not a single reading", wanted="at least one", do="leave this sequence out", where=where)
+    return table[: seen[-1] + 1]
+
+
+def block(sequences: list[Floats], scale: Scale, tail: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scaled readings beside their mask, (N, T, 2C), zeros where nothing was read; and the lengths (N,).
+
+    Each length has `tail` blank steps in it, in which the network can see that and how a sequence ended.
+    """
+    lengths = np.array([len(one) + tail for one in sequences])
+    channels = sequences[0].shape[1]
+    x = np.zeros((len(sequences), int(lengths.max()), 2 * channels), dtype=np.float32)
+    for row, one in zip(x, sequences, strict=True):
+        z = np.clip(scale.apply(one), -CLIP, CLIP)
+        row[: len(one)] = np.concatenate([np.nan_to_num(z), ~np.isnan(z)], axis=1)
+    return x, lengths

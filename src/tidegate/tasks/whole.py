@@ -1,0 +1,98 @@
+"""The network of the classifier: from a whole sequence, read in both directions, one number for each class.
+
+Two convolutions shorten the sequence and find short shapes; a recurrent stack reads what they found from first to last
+and from last to first (Schuster & Paliwal 1997). The head gets, of each direction, the last state (which for the way
+back is the one at the first step), the mean and the maximum over the steps that are there, and the same of the shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import kernels, network
+from ..cells import PARTS
+from ..errors import SettingError
+from ..settings import Network
+
+WIDTHS = (9, 5)  # steps that each convolution sees
+TAIL = WIDTHS[0] - 1  # blank steps after a sequence, so that a convolution sees its last step from all sides
+STEPS = 40  # the recurrent stack reads at most about so many
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the network is, apart from its weights."""
+
+    channels: int
+    classes: int
+    net: Network
+    strides: tuple[int, int]
+    """steps by which each convolution moves on"""
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.classes < 2 or min(self.strides) < 1:  # a file may say anything
+            saw = f"{self.channels} channels, {self.classes} classes, strides of {self.strides}"
+            raise SettingError(saw, wanted="1, 2 and 1 or more")
+
+
+def strides(length: int) -> tuple[int, int]:
+    """How far the convolutions move on, for sequences of a usual length: so far that the stack reads about STEPS.
+
+    >>> strides(30), strides(150), strides(1000)
+    ((1, 1), (2, 2), (12, 2))
+    """
+    first = max(1, round(length / (2 * STEPS)))
+    return (first, 2) if length > STEPS else (1, 1)
+
+
+def shapes(form: Form) -> network.Shapes:
+    """Names and shapes of all weights."""
+    h = form.net.hidden
+    found = network.dense_shapes("stem.0", WIDTHS[0] * 2 * form.channels, h)
+    found |= network.dense_shapes("stem.1", WIDTHS[1] * h, h)
+    for layer in range(form.net.layers):
+        one = network.stack_shapes(msgspec.structs.replace(form.net, layers=1), 2 * h if layer else h)
+        found |= {f"{way}.{layer}.{name}": shape for way in ("on", "back") for name, shape in one.items()}
+    return found | network.dense_shapes("head", 9 * h, form.classes)
+
+
+def init(form: Form, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    """First weights: those of `network.init`, the convolutions' so large that a relu's output keeps its size.
+
+    Uniform in +-sqrt(6 / inputs) (He et al. 2015).
+    """
+    weights, larger = network.init(shapes(form), rng), np.float32(np.sqrt(6))
+    return {name: w * larger if name.startswith("stem") else w for name, w in weights.items()}
+
+
+def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Callable[[Any], Any] = lambda h: h) -> Any:
+    """x (..., N, T, 2C) readings and mask, zeros after lengths (..., N) -> logits (..., N, classes).
+
+    With the model axis (M, ...) everything has it: x, lengths and all weights.
+    """
+    for i, stride in enumerate(form.strides):
+        h = kernels.conv(x, params[f"stem.{i}.weight"], params[f"stem.{i}.bias"], stride)
+        lengths = (lengths + stride - 1) // stride
+        x = kernels.relu(h) * kernels.inside(lengths, h.shape[-2])[..., None]
+    told = [kernels.pool(x, lengths)]
+    for layer in range(form.net.layers):
+        x = drop(x)
+        on = _scan(params, form, f"on.{layer}", x)
+        back = _scan(params, form, f"back.{layer}", kernels.turn(x, lengths))
+        if layer == form.net.layers - 1:  # what is pooled need not be turned again
+            told += [kernels.pool(on, lengths), kernels.pool(back, lengths)]
+        else:
+            x = kernels.concat([on, kernels.turn(back, lengths)])
+    w, b = params["head.weight"], params["head.bias"]
+    return kernels.linear(drop(kernels.concat(told)), w, b if b.ndim == 1 else b[..., None, :])
+
+
+def _scan(params: network.Params, form: Form, name: str, x: Any) -> Any:
+    sides = (PARTS[form.net.cell], *x.shape[:-2], form.net.hidden)
+    start = np.zeros(sides, x.dtype) if kernels.is_numpy(x) else x.new_zeros(sides)
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return kernels.scan(form.net.cell, x, start, tuple(params[f"{name}.{kind}_l0"] for kind in kinds))[0]
