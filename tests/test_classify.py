@@ -15,8 +15,8 @@ import pytest
 import tidegate as tg
 from tidegate import chance, kernels
 from tidegate.series import check
-from tidegate.settings import CLASSIFYING
 from tidegate.tasks import naming, whole
+from tidegate.tasks.whole import CLASSIFYING
 
 torch = pytest.importorskip("torch")
 

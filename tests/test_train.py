@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -560,3 +561,13 @@ def test_recurrent_models_at_once_learn_what_each_learns_alone() -> None:
         for name, w in alone.weights.items():
             np.testing.assert_allclose(together.weights[name][m], w[0], rtol=1e-5, atol=1e-6)
         assert alone.history[-1].train_loss < alone.history[0].train_loss
+
+
+def test_a_problem_that_cannot_be_is_refused_by_name() -> None:
+    for change, message in (
+        ({"models": 4}, "models=4"),
+        ({"train_rows": np.arange(0)}, "no rows to train on"),
+        ({"weights": {"slope": np.zeros(1), "offset": np.zeros(1, np.float32)}}, "weight slope of type float64"),
+    ):
+        with pytest.raises((DataError, SettingError), match=message):
+            run(dataclasses.replace(line(), **change))  # type: ignore[arg-type]

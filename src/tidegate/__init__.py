@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from .settings import Alarming as Alarming, Network as Network, Training as Training, Window as Window
     from .tasks import load as load
     from .tasks.anomaly import AnomalyDetector as AnomalyDetector
-    from .tasks.forecast import Forecaster as Forecaster
     from .tasks.classify import Classifier as Classifier, Labelled as Labelled
+    from .tasks.complete import Completed as Completed, Completer as Completer, Filled as Filled
+    from .tasks.forecast import Forecaster as Forecaster
     from .tasks.found import Alarm as Alarm, Found as Found, Verdict as Verdict
     from .tasks.outlook import Backtest as Backtest, Forecast as Forecast
     from .tasks.verbs import State as State
@@ -65,6 +66,9 @@ _HOMES = {
     "Backtest": "tasks.outlook",
     "Classifier": "tasks.classify",
     "Labelled": "tasks.classify",
+    "Completer": "tasks.complete",
+    "Completed": "tasks.complete",
+    "Filled": "tasks.complete",
     "State": "tasks.verbs",
     "load": "tasks",
     "record": "",

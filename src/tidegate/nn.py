@@ -10,7 +10,10 @@ Two things torch.nn has not. `lengths` (N,): steps of each sequence in a padded 
 and costs almost nothing. `models=M`: M independent layers as one, every parameter with a leading axis M; input
 (M, N, T, I), or (N, T, I) for all M, gives output (M, N, T, D*H) and last states (layers*D, M, N, H).
 
-Float32 on the processor runs in the core; other types and devices run in torch, and `backend(x)` says so.
+`lengths` are shared by all models; one model's weights are `{k: v[m] for k, v in layer.state_dict().items()}`.
+Float32 on the processor runs in the core; other types and devices run in torch, and `backend(x)` says so. The core has
+first derivatives only, and no `torch.func`, `torch.export`, `torch.jit` or projections: torch.nn's layers, which take
+the same `state_dict`, are for those.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ class _Recurrent(torch.nn.Module):
                 raise SettingError(f"{name} is {value!r}", wanted="a whole number, 1 or more")
         if not 0 <= dropout <= 1:
             raise SettingError(f"dropout is {dropout}", wanted="a share between 0 and 1")
-        if models is not None and models < 1:
+        if models is not None and (not isinstance(models, int | np.integer) or models < 1):
             raise SettingError(f"models is {models}", wanted="1 or more, or None for torch's shapes")
         self.cell, self.proj_size, self.models = cell, 0, models
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -78,9 +81,9 @@ class _Recurrent(torch.nn.Module):
                 if getattr(self, name) != usual}  # fmt: skip
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *(f"{k}={v}" for k, v in told.items())])
 
-    def backend(self, x: Tensor) -> str:
+    def backend(self, x: Tensor | PackedSequence) -> str:
         """What runs this layer on such an input: "core: avx2", say, or "torch" and why."""
-        return layers.backend(x)
+        return layers.backend(x.data if isinstance(x, PackedSequence) else x)
 
     def forward(
         self, input: Tensor | PackedSequence, hx: States | None = None, *, lengths: Tensor | None = None
@@ -115,7 +118,11 @@ class _Recurrent(torch.nn.Module):
         self, input: PackedSequence, hx: States | None, lengths: Tensor | None, weights: list[Any]
     ) -> tuple[PackedSequence, States]:
         if lengths is not None or self.models is not None:
-            raise SettingError("a packed sequence beside lengths or models", wanted="a padded batch with lengths")
+            raise SettingError(
+                "a packed sequence beside lengths or models",
+                wanted="a padded batch with lengths",
+                do="x, lengths = torch.nn.utils.rnn.pad_packed_sequence(x, batch_first=True)",
+            )
         x, lengths = pad_packed_sequence(input, batch_first=True)
         state = None if hx is None else self._state(hx, len(x), False, weights[0])
         y, *last = self._through(x, state, lengths, weights, False)

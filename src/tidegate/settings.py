@@ -117,36 +117,6 @@ SIZES: dict[str, tuple[Network, Training]] = {
     "large": (Network(hidden=128, layers=2, dropout=0.2), Training(epochs=80, batch=64, learning_rate=2e-3)),
 }
 
-FORECASTING: dict[str, tuple[Network, Training]] = {
-    "small": (
-        Network(hidden=64, dropout=0.3),
-        Training(epochs=15, batches=100, batch=256, learning_rate=2e-3, weight_decay=0.0, noise=0.0),
-    ),
-    "medium": (
-        Network(hidden=128, dropout=0.5),
-        Training(epochs=20, batches=150, batch=256, learning_rate=2e-3, weight_decay=0.0, noise=0.0),
-    ),
-    "large": (
-        Network(hidden=256, layers=2, dropout=0.5),
-        Training(epochs=30, batches=200, batch=256, learning_rate=1e-3, weight_decay=0.0, noise=0.0),
-    ),
-}
-
-CLASSIFYING: dict[str, tuple[Network, Training]] = {  # for tasks/classify.py; five models learn at once
-    "small": (
-        Network(hidden=32, dropout=0.2),
-        Training(epochs=20, batches=20, learning_rate=1e-2, noise=0.1, patience=8),
-    ),
-    "medium": (
-        Network(hidden=64, dropout=0.2),
-        Training(epochs=60, batches=20, batch=32, learning_rate=5e-3, noise=0.1, patience=20),
-    ),
-    "large": (
-        Network(hidden=128, layers=2, dropout=0.3),
-        Training(epochs=100, batches=20, batch=32, learning_rate=3e-3, noise=0.1, patience=30),
-    ),
-}
-
 UNITS = {
     "ms": 1e-3,
     "s": 1.0,

@@ -220,6 +220,9 @@ def _rows(rows: Any, model: int) -> Rows:
 
 def _check(problem: Problem) -> None:
     """Refuse what is not for as many models as there are."""
+    if not hasattr(problem.models or (), "__len__"):
+        saw = f"models={problem.models}"
+        raise SettingError(saw, wanted="a number for each, from which it draws", do=f"models=range({problem.models})")
     count, sizes = _count(problem), {"rates": len(problem.rates) or _count(problem)}
     for name, rows in (("train_rows", problem.train_rows), ("valid_rows", problem.valid_rows)):
         sizes[name] = count if _shared(rows) else len(rows)
@@ -228,6 +231,12 @@ def _check(problem: Problem) -> None:
     for name, size in sizes.items():
         if size != count:
             raise DataError(f"{name} for {size} models", wanted=f"as many as there are: {count}")
+    if not all(len(_rows(problem.train_rows, m)) for m in range(_count(problem))):
+        raise DataError("no rows to train on", wanted="train_rows: where the windows start, for every model")
+    for name, w in problem.weights.items():
+        if not isinstance(w, np.ndarray) or w.dtype != np.float32:
+            kind = w.dtype if isinstance(w, np.ndarray) else type(w).__name__
+            raise DataError(f"weight {name} of type {kind}", wanted="a float32 array", do="np.asarray(w, np.float32)")
     if not all(0 < rate < math.inf for rate in problem.rates):
         raise DataError(f"rates of {list(problem.rates)}", wanted="more than 0, and finite")
 

@@ -52,6 +52,46 @@ def tanh(x: Any) -> Any:
     return np.tanh(x) if is_numpy(x) else x.tanh()
 
 
+def relu(x: Any) -> Any:
+    """What is above zero, and zero.
+
+    >>> relu(np.array([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+    return np.maximum(x, 0) if is_numpy(x) else x.relu()
+
+
+def flip(x: Any, axis: int) -> Any:
+    """The same from the last to the first.
+
+    >>> flip(np.array([1.0, 2.0]), axis=0).tolist()
+    [2.0, 1.0]
+    """
+    return np.flip(x, axis) if is_numpy(x) else x.flip(axis)
+
+
+def join(parts: list[Any]) -> Any:
+    """Arrays side by side, along their last axis.
+
+    >>> join([np.zeros((2, 1)), np.ones((2, 2))]).tolist()
+    [[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]
+    """
+    if is_numpy(parts[0]):
+        return np.concatenate(parts, axis=-1)
+    import torch
+
+    return torch.cat(parts, dim=-1)
+
+
+def detach(x: Any) -> Any:
+    """The same numbers, through which no gradient goes back.
+
+    >>> detach(np.ones(1)).tolist()
+    [1.0]
+    """
+    return x if is_numpy(x) else x.detach()
+
+
 def stack(parts: list[Any], axis: int) -> Any:
     """Arrays of one shape along a new axis."""
     if is_numpy(parts[0]):
@@ -68,20 +108,6 @@ def repeat(x: Any, count: int, axis: int) -> Any:
     [[1, 1, 2, 2]]
     """
     return np.repeat(x, count, axis=axis) if is_numpy(x) else x.repeat_interleave(count, dim=axis)
-
-
-def relu(x: Any) -> Any:
-    """The larger of x and 0."""
-    return np.maximum(x, 0) if is_numpy(x) else x.relu()
-
-
-def concat(parts: list[Any]) -> Any:
-    """Arrays beside each other along the last axis."""
-    if is_numpy(parts[0]):
-        return np.concatenate(parts, axis=-1)
-    import torch
-
-    return torch.cat(parts, dim=-1)
 
 
 def conv(x: Any, w: Any, b: Any, stride: int = 1) -> Any:
@@ -105,7 +131,7 @@ def conv(x: Any, w: Any, b: Any, stride: int = 1) -> Any:
 
         x = pad(x, (0, 0, before, after))
     last = x.shape[-2] - width + 1
-    windows = concat([x[..., first + k : last + k : stride, :] for k in range(width)])
+    windows = join([x[..., first + k : last + k : stride, :] for k in range(width)])
     return linear(windows, w if w.ndim == 2 else w[..., None, :, :], b if b.ndim == 1 else b[..., None, None, :])
 
 
@@ -150,7 +176,7 @@ def pool(x: Any, lengths: Any) -> Any:
         for t in range(x.shape[-2]):
             total += np.where(seen[..., t, :], x[..., t, :], 0)
         largest = np.where(seen, x, -np.inf).max(axis=-2)
-        return concat([last, total / lengths[..., None].astype(x.dtype), largest])
+        return join([last, total / lengths[..., None].astype(x.dtype), largest])
     last = x.gather(-2, (lengths - 1)[..., None, None].expand(*x.shape[:-2], 1, x.shape[-1]))[..., 0, :]
     mean = (x * seen).sum(-2) / lengths[..., None]
-    return concat([last, mean, x.masked_fill(~seen, -float("inf")).amax(-2)])
+    return join([last, mean, x.masked_fill(~seen, -float("inf")).amax(-2)])

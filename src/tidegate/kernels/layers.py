@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..errors import SettingError
 from .cpu import Adam as Core, engine
@@ -106,9 +105,19 @@ class Stack(torch.autograd.Function):
         return run, *run.forward(x, start, keep=keep)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         """Gradients of what `forward` was given."""
+        with torch.no_grad():
+            found = Stack._back(ctx, *grads)
+        if not torch.is_grad_enabled():
+            return found
+        # Somebody wants to go on from these gradients: what they depend on must not be forgotten in silence.
+        roots = [t for t in (*ctx.saved_tensors, *grads) if t is not None and t.requires_grad]
+        refuse: Any = Refused.apply
+        return tuple(None if g is None else refuse(g, *roots) for g in found)
+
+    @staticmethod
+    def _back(ctx: Any, *grads: Tensor | None) -> Any:
         want, tensors = ctx.needs_input_grad, ctx.saved_tensors  # refused where one was changed meanwhile
         if all(g is None for g in grads):
             return (None,) * len(want)
@@ -126,6 +135,24 @@ class Stack(torch.autograd.Function):
         dx = np.ascontiguousarray(dx.swapaxes(-3, -2)) if dx is not None and ctx.turned else dx
         parts = [None, None] if dstate is None else [*dstate, None][:2]
         return None, None, None, *(None if a is None else torch.from_numpy(a) for a in (dx, *parts, *dweights))
+
+
+class Refused(torch.autograd.Function):
+    """A gradient as it is, whose own gradient is refused."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, *roots: Tensor) -> Tensor:
+        """`roots`: all that the gradient depends on."""
+        return grad.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """Refuses."""
+        raise SettingError(
+            "a second derivative through a layer of the core",
+            wanted="first derivatives",
+            do="use the layer of torch.nn with the same state_dict for this loss",
+        )
 
 
 def _one(cell: str, x: Tensor, state: Tensor, weights: Any) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,10 @@ from ..errors import ModelFileError
 if TYPE_CHECKING:
     from .anomaly import AnomalyDetector
     from .classify import Classifier
+    from .complete import Completer
     from .forecast import Forecaster
 
-Kind = TypeVar("Kind", bound="AnomalyDetector | Forecaster | Classifier")
+Kind = TypeVar("Kind", bound="AnomalyDetector | Forecaster | Completer | Classifier")
 
 
 def _anomaly() -> type[AnomalyDetector]:
@@ -31,13 +32,21 @@ def _forecast() -> type[Forecaster]:
     return Forecaster
 
 
+def _complete() -> type[Completer]:
+    from .complete import Completer
+
+    return Completer
+
+
 def _classify() -> type[Classifier]:
     from .classify import Classifier
 
     return Classifier
 
 
-TASKS: dict[str, Callable[[], Any]] = {"anomaly": _anomaly, "forecast": _forecast, "classify": _classify}
+TASKS: dict[str, Callable[[], Any]] = {
+    "anomaly": _anomaly, "forecast": _forecast, "complete": _complete, "classify": _classify
+}  # fmt: skip
 
 
 @overload

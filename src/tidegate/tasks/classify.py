@@ -23,9 +23,9 @@ from ..chance import Chance
 from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale, learn
-from ..settings import CLASSIFYING, Epoch, Network, Size, Training, one_of
+from ..settings import Epoch, Network, Size, Training, one_of
 from . import sequences, verbs, whole
-from .whole import Form
+from .whole import CLASSIFYING, Form
 
 if TYPE_CHECKING:
     import polars

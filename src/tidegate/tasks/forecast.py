@@ -26,12 +26,12 @@ from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale, learn as learn_scale
 from ..series import SECOND, Series, instant, time_text
-from ..settings import FORECASTING, Epoch, Network, Size, Training, one_of
+from ..settings import Epoch, Network, Size, Training, one_of
 from ..windows import on_grid, windows
 from . import segments, verbs, windowed
 from .naive import Rules
 from .outlook import Backtest, Forecast, verdict
-from .segments import Form
+from .segments import FORECASTING, Form
 from .verbs import State
 from .windowed import Model
 

@@ -18,7 +18,22 @@ from numpy.typing import NDArray
 
 from .. import kernels, network
 from ..errors import SettingError
-from ..settings import Network
+from ..settings import Network, Training
+
+FORECASTING: dict[str, tuple[Network, Training]] = {
+    "small": (
+        Network(hidden=64, dropout=0.3),
+        Training(epochs=15, batches=100, batch=256, learning_rate=2e-3, weight_decay=0.0, noise=0.0),
+    ),
+    "medium": (
+        Network(hidden=128, dropout=0.5),
+        Training(epochs=20, batches=150, batch=256, learning_rate=2e-3, weight_decay=0.0, noise=0.0),
+    ),
+    "large": (
+        Network(hidden=256, layers=2, dropout=0.5),
+        Training(epochs=30, batches=200, batch=256, learning_rate=1e-3, weight_decay=0.0, noise=0.0),
+    ),
+}
 
 FARTHEST = 4096  # rows that a forecast may reach ahead, or look back
 PIECES = 4  # segments that a window is read in, where it is long enough

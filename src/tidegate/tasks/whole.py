@@ -17,7 +17,22 @@ from numpy.typing import NDArray
 from .. import kernels, network
 from ..cells import PARTS
 from ..errors import SettingError
-from ..settings import Network
+from ..settings import Network, Training
+
+CLASSIFYING: dict[str, tuple[Network, Training]] = {  # of each of five models
+    "small": (
+        Network(hidden=32, dropout=0.2),
+        Training(epochs=20, batches=20, learning_rate=1e-2, noise=0.1, patience=8),
+    ),
+    "medium": (
+        Network(hidden=64, dropout=0.2),
+        Training(epochs=60, batches=20, batch=32, learning_rate=5e-3, noise=0.1, patience=20),
+    ),
+    "large": (
+        Network(hidden=128, layers=2, dropout=0.3),
+        Training(epochs=100, batches=20, batch=32, learning_rate=3e-3, noise=0.1, patience=30),
+    ),
+}
 
 WIDTHS = (9, 5)  # steps that each convolution sees
 TAIL = WIDTHS[0] - 1  # blank steps after a sequence, so that a convolution sees its last step from all sides
@@ -86,9 +101,9 @@ def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Call
         if layer == form.net.layers - 1:  # what is pooled need not be turned again
             told += [kernels.pool(on, lengths), kernels.pool(back, lengths)]
         else:
-            x = kernels.concat([on, kernels.turn(back, lengths)])
+            x = kernels.join([on, kernels.turn(back, lengths)])
     w, b = params["head.weight"], params["head.bias"]
-    return kernels.linear(drop(kernels.concat(told)), w, b if b.ndim == 1 else b[..., None, :])
+    return kernels.linear(drop(kernels.join(told)), w, b if b.ndim == 1 else b[..., None, :])
 
 
 def _scan(params: network.Params, form: Form, name: str, x: Any) -> Any:

@@ -1,0 +1,154 @@
+"""The completer's network: from what lies around a hole to what lies in it, and how sure that is.
+
+Training begins at the guess x of `around`, linear interpolation, and learns what to add to it. The network is told, for
+every channel,
+
+    d = the step from the row before, of the readings and, between them, of x       m = 1 where observed
+    p = the same path less its mean of nearby rows       r = reading - x, the surprise of it (0 where missing)
+    g = the time since the last and until the next observation, as log(1 + rows)
+
+and adds to the guess, with u = all of these and h = the states of the recurrent layers in both directions,
+
+    a = relu(W [h; u])       fill = x + W2 a + A u + s e       log b = W3 a      (Laplace, scale b)
+
+where e is how far the cell lies beyond the last observation (or, negative, before the first), so that s is a slope to
+go on with where there is no second neighbour. W2 and A begin at zero, s at the mean slope of the history. The network
+is told no lasting level: told it, it was a little better where nothing drifts (ETTh1) and far worse than
+interpolation where the season does (ItalyAir).
+
+The form that reads the past only has the last value for x, no g for what comes, and no d and p, which r says. Without
+recurrence h is left out: the baseline that shows what memory is worth.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import kernels, network
+from ..scale import Scale
+from .around import Around, Floats, Marks, Past, Recipe, Singles, Times, around, nothing
+
+Arrays = dict[str, NDArray[Any]]
+WAYS: dict[str, tuple[str, ...]] = {"both": ("past", "future"), "past": ("past",), "none": ()}
+STEADY = 8.0  # log b stays within +- this
+CHUNK = 4096  # rows at a time: bounds the memory of a long history
+BINS = np.array([0.75, 1.5, 3.0, 6.0, 12.0, 24.0])  # reaches between which the calibration of the spread may differ
+
+
+class Model(msgspec.Struct, frozen=True, eq=False):
+    """Everything that running needs."""
+
+    recipe: Recipe
+    weights: dict[str, Singles]
+    scale: Scale
+    known: Marks
+    """(C,) channels of which training saw a reading"""
+    widen: Floats
+    """(7,) what the standard deviation is multiplied by, for each reach between BINS"""
+
+
+def shapes(recipe: Recipe) -> network.Shapes:
+    """Names and shapes of all weights."""
+    c, hidden, ways = recipe.channels, recipe.net.hidden, WAYS[recipe.direction]
+    found: network.Shapes = {}
+    for way in ways:
+        stack = network.stack_shapes(recipe.net, recipe.inputs)
+        found |= {f"{way}.{name}": shape for name, shape in stack.items()}
+    found |= network.dense_shapes("mix", len(ways) * hidden + recipe.inputs, hidden)
+    found |= network.dense_shapes("add", hidden, c) | network.dense_shapes("skip", recipe.inputs, c)
+    return found | network.dense_shapes("spread", hidden, c) | {"slope": (c,)}
+
+
+def first_weights(recipe: Recipe, rng: np.random.Generator, slope: Any = 0.0) -> dict[str, Singles]:
+    """Weights to begin with: nothing is added to the guess, but beyond the ends a slope (C,), a training window."""
+    weights = network.init(shapes(recipe), rng)
+    none = {name: np.zeros_like(weights[name]) for name in ("add.weight", "skip.weight")}
+    return weights | none | {"slope": np.zeros_like(weights["slope"]) + np.asarray(slope, np.float32)}
+
+
+def start(recipe: Recipe, n: int = 1) -> dict[str, Singles]:
+    """The states of the recurrent stacks, each way's, before anything was read, of n sequences."""
+    return {way: network.start(recipe.net, n) for way in WAYS[recipe.direction]}
+
+
+def remember(params: network.Params, recipe: Recipe, way: str, told: Any, state: Any, drop: Any = None) -> Any:
+    """One way through time: outputs (N, T, H) in the order of the rows, and the state where it ended."""
+    keep = {} if drop is None else {"drop": drop}
+    own = {name.removeprefix(f"{way}."): w for name, w in params.items() if name.startswith(f"{way}.")}
+    if way == "past":
+        return network.stack(own, recipe.net, told, state, **keep)
+    h, last = network.stack(own, recipe.net, kernels.flip(told, 1), state, **keep)
+    return kernels.flip(h, 1), last
+
+
+def answer(params: network.Params, hidden: list[Any], told: Any, beyond: Any, drop: Any = None) -> tuple[Any, Any]:
+    """What to add to the guess (N, T, C), and log b (N, T, C)."""
+    hidden = hidden if drop is None else [drop(h) for h in hidden]
+    a = kernels.relu(network.dense(params, "mix", kernels.join([*hidden, told])))
+    added = network.dense(params, "add", a) + network.dense(params, "skip", told) + params["slope"] * beyond
+    return added, network.dense(params, "spread", kernels.detach(a)).clip(-STEADY, STEADY)
+
+
+def run(
+    model: Model, values: Floats, times: Times, interval: float, before: Arrays
+) -> tuple[Floats, Floats, Around, Arrays]:
+    """Fill rows (T, C), in the data's units: fills (T, C), standard deviations, what lies around, the next state.
+
+    `before`: the state of a form that reads the past; `begin` gives one. A pass through time in chunks has the same
+    bits as one in a piece: where the other way's state is at the end of each chunk is found first, from behind.
+    """
+    z = model.scale.apply(values)
+    held = Past(before["held"], before["heard"]) if "held" in before else None
+    facts = around(z[None], times[None], model.recipe, interval, held)
+    cuts = list(itertools.pairwise([*range(0, len(z), CHUNK), len(z)]))
+    ends, states = (
+        _ends(model, facts.told, cuts),
+        {way: before[way] for way in WAYS[model.recipe.direction] if way in before},
+    )
+    added, logs = np.empty_like(facts.beyond), np.empty_like(facts.beyond)
+    for (first, stop), end in zip(cuts, ends, strict=True):
+        told, hidden = facts.told[:, first:stop], []
+        for way in WAYS[model.recipe.direction]:
+            h, last = remember(model.weights, model.recipe, way, told, states[way] if way == "past" else end)
+            states |= {way: last} if way == "past" else {}
+            hidden.append(h)
+        part = answer(model.weights, hidden, told, facts.beyond[:, first:stop])
+        added[:, first:stop], logs[:, first:stop] = part
+    fill = model.scale.undo((facts.guess + added)[0])
+    std = np.sqrt(2.0) * np.exp(logs[0].astype(np.float64)) * model.widen[np.searchsorted(BINS, facts.reach[0])]
+    std *= np.maximum(1.0, np.abs(facts.beyond[0]))  # further than training could hide, the error of a slope grows so
+    return fill, std * model.scale.spread, facts, {**before, **states, **_held(z, times, before)}
+
+
+def _ends(model: Model, told: Singles, cuts: list[tuple[int, int]]) -> list[Any]:
+    """The state with which the way from the future enters each chunk, from its end."""
+    if "future" not in WAYS[model.recipe.direction]:
+        return [None] * len(cuts)
+    ends = [network.start(model.recipe.net, 1)]
+    for first, stop in cuts[:0:-1]:
+        ends.append(remember(model.weights, model.recipe, "future", told[:, first:stop], ends[-1])[1])
+    return ends[::-1]
+
+
+def begin(recipe: Recipe) -> Arrays:
+    """The state before anything was read; of the form that reads the past it is all there is to remember."""
+    states: Arrays = {"past": network.start(recipe.net, 1)} if recipe.direction != "none" else {}
+    if recipe.direction == "past":
+        empty = nothing(recipe.channels)
+        states |= {"held": empty.held, "heard": empty.heard}
+    return states
+
+
+def _held(z: Floats, times: Times, before: Arrays) -> Arrays:
+    """The last reading of each channel by the end of these rows, and its time."""
+    if "held" not in before:
+        return {}
+    seen = ~np.isnan(z)
+    last, any_seen = len(z) - 1 - np.argmax(seen[::-1], axis=0), seen.any(axis=0)
+    held = np.where(any_seen, z[last, np.arange(z.shape[1])], before["held"])
+    return {"held": held, "heard": np.where(any_seen, times[last], before["heard"])}
