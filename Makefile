@@ -14,8 +14,10 @@ test: check types tests
 # constraints.txt pins every version; torch comes as pip's CPU build of the pinned version. The core is compiled here,
 # by the compilers' own tools from pip and the machine's g++.
 $(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/tidegate/kernels/cpp/*)
+	@echo "First time: fetching what constraints.txt names (torch among it), then compiling the core; some minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt scikit-build-core nanobind cmake ninja
+	@echo "Fetched the compiler's tools; now the rest, and the core."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $(READY)
 
