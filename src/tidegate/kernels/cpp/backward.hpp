@@ -51,6 +51,7 @@ void back_rows(const Do &d, int64_t row, int64_t rows) {
 
 template <class Cell>
 struct BackStep {  // one step of a block on the way back
+  const Cell &cell;
   const Tape<Cell> &tape;
   int64_t t;
   const float *dy;  // null: none
@@ -81,7 +82,7 @@ struct BackStep {  // one step of a block on the way back
                            {tape.state(0, t) + in, tape.state(last, t) + in},
                            {tape.state(0, t + 1) + in, tape.state(last, t + 1) + in}, R > 1 ? tape.row : WIDTH, true};
       Group<N> memory(carry[1] + at, step);
-      Cell::backward(g, place, memory).store(carry[0] + at, step);
+      cell.backward(g, place, memory).store(carry[0] + at, step);
       if constexpr (last) memory.store(carry[1] + at, step);
     });
   }
@@ -189,7 +190,7 @@ void backward_block(const Shape &s, const Layer<Cell> &layer, const Order &order
   const int64_t chunk = std::max<int64_t>(1, CHUNK / rows);
   float *at = memory.room(rows * size * 3 + chunk * rows * I + rows * whole(I) + 64);
   float *dy = at, *dx = at + 3 * rows * size, *x = dx + rows * whole(I);
-  BackStep<Cell> step{tape, 0, f.dy ? dy : nullptr, size, {at + rows * size, at + 2 * rows * size}, nullptr, tape.wide,
+  BackStep<Cell> step{layer.cell, tape, 0, f.dy ? dy : nullptr, size, {at + rows * size, at + 2 * rows * size}, nullptr, tape.wide,
                       layer.hidden_columns, Cell::gates * size, size};
   std::fill_n(at, 3 * rows * size, 0.0f);
   for (int part = 0; part < Cell::parts; part++)
@@ -242,7 +243,7 @@ void unpack(const Sums<Cell> &sums, int64_t model, const Backward &f) {
 }
 
 template <class Cell>
-void backward(const Shape &s, const Weights &w, const Backward &f, float *kept, const Parallel &parallel) {
+void backward(const Cell &cell, const Shape &s, const Weights &w, const Backward &f, float *kept, const Parallel &parallel) {
   static thread_local Buffer packed_home, totals_home, work_home;
   Borrowed packed(packed_home), totals(totals_home);
   const Order order(s);
@@ -251,7 +252,7 @@ void backward(const Shape &s, const Weights &w, const Backward &f, float *kept, 
   const int64_t lanes = std::min(LANES, order.blocks()), sum = lines(Sums<Cell>::floats(s.inputs, s.hidden));
   std::vector<Layer<Cell>> layers;
   float *at = packed.room(s.models * each), *total = totals.zeros(s.models * std::max<int64_t>(lanes, 1) * sum);
-  for (int64_t m = 0; m < s.models; m++) layers.emplace_back(s, w, m, true, at + m * each);
+  for (int64_t m = 0; m < s.models; m++) layers.emplace_back(cell, s, w, m, true, at + m * each);
   auto sums = [&](int64_t m, int64_t lane) {
     return Sums<Cell>{s.inputs, s.hidden, size, total + (m * lanes + lane) * sum};
   };

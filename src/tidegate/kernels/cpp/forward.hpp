@@ -56,7 +56,7 @@ __attribute__((noinline)) void forward_tile(const Step<Cell> &s, int64_t row, in
     for (int g = 0; g < G; g++)
       mine[g] = Group<N>::of([&](int i) { return R > 1 ? gate[r + i][j * G + g] : gate[0][(j + i) * G + g]; });
     const int64_t at = (row + r) * s.row + unit + j * WIDTH;
-    Cell::forward(mine, Place<N>{slots + r * stride + j * WIDTH, size, R > 1 ? stride : WIDTH,
+    l.cell.forward(mine, Place<N>{slots + r * stride + j * WIDTH, size, R > 1 ? stride : WIDTH,
                                                 {s.before[0] + at, s.before[1] + at}, {s.after[0] + at, s.after[1] + at},
                                                 R > 1 ? s.row : WIDTH, s.keeps});
   });
@@ -119,7 +119,7 @@ void forward_block(const Shape &s, const Layer<Cell> &layer, const Order &order,
 }
 
 template <class Cell>
-void forward(const Shape &s, const Weights &w, const Forward &f, float *keep, const Parallel &parallel) {
+void forward(const Cell &cell, const Shape &s, const Weights &w, const Forward &f, float *keep, const Parallel &parallel) {
   static thread_local Buffer packed_home, work_home;
   Borrowed packed(packed_home);
   const Order order(s);
@@ -127,7 +127,7 @@ void forward(const Shape &s, const Weights &w, const Forward &f, float *keep, co
   const int64_t size = whole(s.hidden), each = lines(Layer<Cell>::floats(s.inputs, s.hidden, false));
   std::vector<Layer<Cell>> layers;
   float *at = packed.room(s.models * each);
-  for (int64_t m = 0; m < s.models; m++) layers.emplace_back(s, w, m, false, at + m * each);
+  for (int64_t m = 0; m < s.models; m++) layers.emplace_back(cell, s, w, m, false, at + m * each);
   parallel.run(s.models * order.blocks(), [&](int64_t item) {
     const FlushTiny flush;
     Borrowed work(work_home);

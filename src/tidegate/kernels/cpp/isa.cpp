@@ -12,16 +12,16 @@
 
 namespace TIDEGATE_ISA {
 
-using KeptFloats = int64_t (*)(const Shape &);
-using ForwardCall = void (*)(const Shape &, const Weights &, const Forward &, float *, const Parallel &);
-using BackwardCall = void (*)(const Shape &, const Weights &, const Backward &, float *, const Parallel &);
-
-// In the order of tidegate::Cell.
-constexpr KeptFloats kept_by[] = {kept<Rnn<false>>, kept<Rnn<true>>, kept<Lstm>, kept<Gru>};
-constexpr ForwardCall forward_by[] = {forward<Rnn<false>>, forward<Rnn<true>>, forward<Lstm>, forward<Gru>};
-constexpr std::unique_ptr<tidegate::Stepper> (*stepper_by[])(const tidegate::Stepping &) = {
-    stepper<Rnn<false>>, stepper<Rnn<true>>, stepper<Lstm>, stepper<Gru>};
-constexpr BackwardCall backward_by[] = {backward<Rnn<false>>, backward<Rnn<true>>, backward<Lstm>, backward<Gru>};
+// f of the cell that is meant.
+template <class F>
+auto with(tidegate::Cell cell, const F &f) {
+  switch (cell) {
+    case tidegate::RNN_TANH: return f(Rnn{false});
+    case tidegate::RNN_RELU: return f(Rnn{true});
+    case tidegate::LSTM: return f(Lstm{});
+    default: return f(Gru{});
+  }
+}
 
 }  // namespace TIDEGATE_ISA
 
@@ -29,14 +29,18 @@ namespace tidegate {
 
 const Engine TIDEGATE_ISA = {
     TEXT(TIDEGATE_ISA),
-    [](Cell c, const Shape &s) { return ::TIDEGATE_ISA::kept_by[c](s); },
+    [](Cell c, const Shape &s) {
+      return ::TIDEGATE_ISA::with(c, [&](auto cell) { return ::TIDEGATE_ISA::kept<decltype(cell)>(s); });
+    },
     [](Cell c, const Shape &s, const Weights &w, const Forward &f, float *keep, const Parallel &p) {
-      ::TIDEGATE_ISA::forward_by[c](s, w, f, keep, p);
+      ::TIDEGATE_ISA::with(c, [&](auto cell) { ::TIDEGATE_ISA::forward(cell, s, w, f, keep, p); });
     },
     [](Cell c, const Shape &s, const Weights &w, const Backward &f, float *kept, const Parallel &p) {
-      ::TIDEGATE_ISA::backward_by[c](s, w, f, kept, p);
+      ::TIDEGATE_ISA::with(c, [&](auto cell) { ::TIDEGATE_ISA::backward(cell, s, w, f, kept, p); });
     },
-    [](Cell c, const Stepping &s) { return ::TIDEGATE_ISA::stepper_by[c](s); },
+    [](Cell c, const Stepping &s) {
+      return ::TIDEGATE_ISA::with(c, [&](auto cell) { return ::TIDEGATE_ISA::stepper(cell, s); });
+    },
     ::TIDEGATE_ISA::linear,
     ::TIDEGATE_ISA::adam,
 };

@@ -62,6 +62,7 @@ class Borrowed : public Buffer {
 
 template <class Cell>
 struct Layer {
+  Cell cell;
   int64_t inputs, hidden, padded;
   const float *hidden_panels, *input_panels, *hidden_bias, *input_bias;
   const float *hidden_columns = nullptr, *input_columns = nullptr;
@@ -71,8 +72,8 @@ struct Layer {
     return each * (size + inputs + 2) + (back ? each * (size + whole(inputs)) : 0);
   }
 
-  Layer(const Shape &s, const Weights &w, int64_t model, bool back, float *at)
-      : inputs(s.inputs), hidden(s.hidden), padded(whole(s.hidden)) {
+  Layer(const Cell &cell, const Shape &s, const Weights &w, int64_t model, bool back, float *at)
+      : cell(cell), inputs(s.inputs), hidden(s.hidden), padded(whole(s.hidden)) {
     const int64_t each = Cell::gates * padded, rows = Cell::gates * hidden;
     auto part = [&at](int64_t floats) { return std::exchange(at, at + floats); };
     const float *w_h = w.w_h + model * rows * hidden, *w_x = w.w_x + model * rows * inputs;

@@ -10,8 +10,9 @@
 
 namespace TIDEGATE_ISA {
 
-template <bool RELU>
 struct Rnn {
+  bool relu;  // or tanh
+
   static constexpr int gates = 1, parts = 1, kept = 1;
   static constexpr int apart = -1, apart_slot = 0;
   static constexpr int input_slot[1] = {0};
@@ -19,14 +20,14 @@ struct Rnn {
   static constexpr int first_input = 0, first_hidden = 0;
 
   template <int N>
-  static INLINE void forward(const Group<N> (&gate)[gates], const Place<N> &at) {
-    at.set_state(0, RELU ? at_least(gate[0], 0.0f) : tanh(gate[0]));
+  INLINE void forward(const Group<N> (&gate)[gates], const Place<N> &at) const {
+    at.set_state(0, relu ? at_least(gate[0], 0.0f) : tanh(gate[0]));
   }
 
   template <int N>
-  static INLINE Group<N> backward(Group<N> g, const Place<N> &at, Group<N> &) {
+  INLINE Group<N> backward(Group<N> g, const Place<N> &at, Group<N> &) const {
     const Group<N> h = at.new_state(0);
-    at.keep(0, RELU ? where_positive(h, g) : g * fma(-h, h, 1.0f));
+    at.keep(0, relu ? where_positive(h, g) : g * fma(-h, h, 1.0f));
     return 0.0f;
   }
 };

@@ -49,7 +49,7 @@ class Linear {
 template <class Cell>
 class Steps final : public tidegate::Stepper {
  public:
-  explicit Steps(const tidegate::Stepping &s) : s_(s), size_(whole(s.hidden)), center_(s.inputs), spread_(s.inputs, 1.0) {
+  Steps(const Cell &cell, const tidegate::Stepping &s) : s_(s), size_(whole(s.hidden)), center_(s.inputs), spread_(s.inputs, 1.0) {
     for (int64_t i = 0; s.center && i < s.inputs; i++) center_[i] = s.center[i], spread_[i] = s.spread[i];
     const int64_t count = s.layers * s.models;
     packed_ = std::vector<Buffer>(count + s.models);
@@ -57,7 +57,7 @@ class Steps final : public tidegate::Stepper {
       for (int64_t m = 0; m < s.models; m++) {
         const Shape shape{s.models, 1, 1, l ? s.hidden : s.inputs, s.hidden, false, false, nullptr};
         float *at = packed_[l * s.models + m].room(Layer<Cell>::floats(shape.inputs, s.hidden, false));
-        layers_.emplace_back(shape, s.weights[l], m, false, at);
+        layers_.emplace_back(cell, shape, s.weights[l], m, false, at);
       }
     for (int64_t m = 0; s.head_w && m < s.models; m++)
       heads_.emplace_back(s.head_w + m * s.outputs * s.hidden, s.head_b ? s.head_b + m * s.outputs : nullptr, s.outputs,
@@ -118,8 +118,8 @@ class Steps final : public tidegate::Stepper {
 };
 
 template <class Cell>
-std::unique_ptr<tidegate::Stepper> stepper(const tidegate::Stepping &s) {
-  return std::make_unique<Steps<Cell>>(s);
+std::unique_ptr<tidegate::Stepper> stepper(const Cell &cell, const tidegate::Stepping &s) {
+  return std::make_unique<Steps<Cell>>(cell, s);
 }
 
 inline void linear(const float *x, const float *w, const float *b, int64_t rows, int64_t K, int64_t count, float *y) {
