@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from .. import calibrate, save
 from ..calibrate import AlarmState, Calibration, Threshold
-from ..errors import DataError, ModelFileError, SettingError
+from ..errors import ModelFileError
 from ..save import File
 from ..scale import Scale
-from ..series import SECOND, Series, instant, span_text, time_text
+from ..series import Series, instant, span_text, time_text
 from ..settings import SIZES, Alarming, Epoch, Network, Size, Training, Window, one_of, rate
 from ..surprise import SPANS, Normal
 from ..together import width
@@ -75,9 +75,7 @@ class AnomalyDetector:
         self.false_alarms, self.device, self.seed = false_alarms, device, seed
 
     def __repr__(self) -> str:
-        plain = type(self)().get_params()
-        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value != plain[name]]
-        return f"AnomalyDetector({', '.join(changed)})"
+        return verbs.shown(self)
 
     # ------------------------------------------------------------------ learning
 
@@ -101,10 +99,7 @@ class AnomalyDetector:
         on_epoch    called with each epoch's record
         """
         series, alarming, exclude = verbs.as_series(X, interval=interval), self.alarming, list(exclude)
-        if resume and checkpoint is None:
-            raise SettingError(
-                "resume=True without a checkpoint", wanted="the file that training wrote", do="give both"
-            )
+        verbs.resumable(resume, checkpoint)
         rate(alarming.budget)  # a wrong budget is refused before an hour of training, not after
         from .. import train  # running a model needs neither
         from . import learning
@@ -206,8 +201,7 @@ class AnomalyDetector:
         """
         self._fitted()
         values = verbs.row(reading, self.channels_)
-        seen, last = int(state.arrays["alarm"][0]), int(state.arrays["times"][0])
-        ahead = last + round(self.interval_ * SECOND) if self.clock_ and seen else int(self._ticks(seen, 1)[0])
+        ahead = int(self._ticks(state, 1)[0])
         now = ahead if time is None else int(time) if isinstance(time, int | np.integer) else instant(time)
         self._later(now, state)
         found = self._read(values, np.array([now], dtype=np.int64), state, name="reading", notes=[])
@@ -256,22 +250,15 @@ class AnomalyDetector:
         if series.clock:
             self._later(int(series.times[0]), state)
             return series.times
-        seen, last = int(state.arrays["alarm"][0]), int(state.arrays["times"][0])
-        return last + self._ticks(1, len(series)) if self.clock_ and seen else self._ticks(seen, len(series))
+        return self._ticks(state, len(series))
 
-    def _ticks(self, seen: int, rows: int) -> NDArray[np.int64]:
-        """Times of rows without a clock: their numbers in the stream, counted in intervals."""
-        ticks: NDArray[np.int64] = np.rint((seen + np.arange(rows)) * (self.interval_ * SECOND)).astype(np.int64)
-        return ticks
+    def _ticks(self, state: State, rows: int) -> NDArray[np.int64]:
+        seen, last = int(state.arrays["alarm"][0]), int(state.arrays["times"][0])
+        return verbs.ticks(rows, self.interval_, seen, last if self.clock_ and seen else None)
 
     def _later(self, now: int, state: State) -> None:
-        last = int(state.arrays["times"][0])
-        if state.arrays["alarm"][0] and now <= last:
-            raise DataError(
-                f"a reading of {time_text(now)} after one of {time_text(last)}",
-                wanted="readings in the order of their times",
-                do="sort them, or begin with a new state",
-            )
+        if state.arrays["alarm"][0]:
+            verbs.later(now, int(state.arrays["times"][0]))
 
     # ------------------------------------------------------------------ files
 
@@ -386,8 +373,7 @@ class AnomalyDetector:
     def _heads(self, channels: int) -> Heads:
         ahead, back = METHODS[one_of("method", self.method, tuple(METHODS))]
         form = one_of("form", self.form, tuple(expect.WIDTHS))
-        net = self.network or SIZES[one_of("size", self.size, tuple(SIZES))][0]
-        net = net if self.network else msgspec.structs.replace(net, cell=one_of("cell", self.cell, verbs.CELLS))
+        net = verbs.chosen(self, SIZES)
         plain = Heads(channels=channels, net=net)
         return Heads(
             channels=channels, net=net, ahead=plain.ahead if ahead else (), back=plain.back if back else (), form=form

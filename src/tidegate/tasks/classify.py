@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .. import save
 from ..chance import Chance
-from ..errors import DataError, ModelFileError, SettingError
+from ..errors import DataError, ModelFileError
 from ..save import File
 from ..scale import Scale, learn
 from ..settings import Epoch, Network, Size, Training, one_of
@@ -92,9 +92,7 @@ class Classifier:
         self.class_weight, self.device, self.seed = class_weight, device, seed
 
     def __repr__(self) -> str:
-        plain = type(self)().get_params()
-        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value != plain[name]]
-        return f"Classifier({', '.join(changed)})"
+        return verbs.shown(self)
 
     # ------------------------------------------------------------------ learning
 
@@ -116,8 +114,7 @@ class Classifier:
         """
         given = sequences.each(X)
         classes, numbers = _classes(y, len(given))
-        if resume and checkpoint is None:
-            raise SettingError("resume=True without a checkpoint", wanted="the file that training wrote")
+        verbs.resumable(resume, checkpoint)
         from .. import train  # running a model needs neither
         from . import naming
 
@@ -154,8 +151,7 @@ class Classifier:
         self.model_ = model
 
     def _form(self, given: list[Floats], classes: int) -> Form:
-        net = self.network or CLASSIFYING[one_of("size", self.size, tuple(CLASSIFYING))][0]
-        net = net if self.network else msgspec.structs.replace(net, cell=one_of("cell", self.cell, verbs.CELLS))
+        net = verbs.chosen(self, CLASSIFYING)
         steps = whole.strides(int(np.median([len(one) for one in given])))
         return Form(channels=given[0].shape[1], classes=classes, net=net, strides=steps)
 

@@ -20,10 +20,10 @@ import msgspec
 import numpy as np
 
 from .. import save
-from ..errors import DataError, ModelFileError, SettingError
+from ..errors import ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale
-from ..series import SECOND, Series, instant, time_text
+from ..series import SECOND, Series, instant
 from ..settings import Epoch, Network, Size, Training, Window, one_of
 from . import filling, verbs
 from .around import Floats, Marks, Recipe, Times
@@ -140,9 +140,7 @@ class Completer:
         self.device, self.seed = device, seed
 
     def __repr__(self) -> str:
-        plain = type(self)().get_params()
-        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value != plain[name]]
-        return f"Completer({', '.join(changed)})"
+        return verbs.shown(self)
 
     # ------------------------------------------------------------------ learning
 
@@ -164,9 +162,7 @@ class Completer:
         on_epoch    called with each epoch's record
         """
         series = verbs.as_series(X, interval=interval)
-        if resume and checkpoint is None:
-            saw = "resume=True without a checkpoint"
-            raise SettingError(saw, wanted="the file that training wrote", do="give both")
+        verbs.resumable(resume, checkpoint)
         from .. import train  # running a model needs neither
         from . import hiding
 
@@ -198,8 +194,7 @@ class Completer:
 
     def _recipe(self, channels: int, length: int) -> Recipe:
         one_of("direction", self.direction, tuple(filling.WAYS))
-        net = self.network or SIZES[one_of("size", self.size, tuple(SIZES))][0]
-        net = net if self.network else msgspec.structs.replace(net, cell=one_of("cell", self.cell, verbs.CELLS))
+        net = verbs.chosen(self, SIZES)
         return Recipe(channels=channels, net=net, direction=self.direction, length=length)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------ running
@@ -277,19 +272,12 @@ class Completer:
         return self._ticks(state, len(series))
 
     def _ticks(self, state: State, rows: int) -> Times:
-        """Times of rows without a clock: intervals after the last, or, where none ever had one, their numbers."""
         seen, last = int(state.arrays["read"][0]), int(state.arrays["time"][0])
-        number, origin = (1 + np.arange(rows), last) if self.clock_ and seen else (seen + np.arange(rows), 0)
-        ticks: Times = origin + np.rint(number * (self.interval_ * SECOND)).astype(np.int64)
-        return ticks
+        return verbs.ticks(rows, self.interval_, seen, last if self.clock_ and seen else None)
 
     def _later(self, now: int, state: State | None) -> None:
-        if state is not None and state.arrays["read"][0] and now <= (last := int(state.arrays["time"][0])):
-            raise DataError(
-                f"a reading of {time_text(now)} after one of {time_text(last)}",
-                wanted="readings in the order of their times",
-                do="sort them, or begin with a new state",
-            )
+        if state is not None and state.arrays["read"][0]:
+            verbs.later(now, int(state.arrays["time"][0]))
 
     # ------------------------------------------------------------------ files
 

@@ -25,8 +25,8 @@ from .. import save
 from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale, learn as learn_scale
-from ..series import SECOND, Series, instant, time_text
-from ..settings import Epoch, Network, Size, Training, one_of
+from ..series import SECOND, Series, instant
+from ..settings import Epoch, Network, Size, Training
 from ..windows import on_grid, windows
 from . import segments, verbs, windowed
 from .naive import Rules
@@ -77,9 +77,7 @@ class Forecaster:
         self.device, self.seed = device, seed
 
     def __repr__(self) -> str:
-        plain = type(self)().get_params()
-        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value != plain[name]]
-        return f"Forecaster({', '.join(changed)})"
+        return verbs.shown(self)
 
     # ------------------------------------------------------------------ learning
 
@@ -104,10 +102,7 @@ class Forecaster:
         """
         series = verbs.as_series(X, interval=interval)
         form, levels = self._form(len(series.channels)), self._levels()
-        if resume and checkpoint is None:
-            raise SettingError(
-                "resume=True without a checkpoint", wanted="the file that training wrote", do="give both"
-            )
+        verbs.resumable(resume, checkpoint)
         from .. import train  # running a model needs neither
         from . import practice
 
@@ -223,23 +218,13 @@ class Forecaster:
         return self._next(state, len(series))
 
     def _next(self, state: State, rows: int) -> NDArray[np.int64]:
-        """The times of rows that come without one: right after the last, or the numbers of the rows in the stream."""
         last, seen = state.arrays["clock"].tolist()
-        if self.clock_ and seen:
-            ticks = last + np.rint(np.arange(1, rows + 1) * (self.interval_ * SECOND))
-        else:
-            ticks = np.rint((seen + np.arange(rows)) * (self.interval_ * SECOND))
-        found: NDArray[np.int64] = ticks.astype(np.int64)
-        return found
+        return verbs.ticks(rows, self.interval_, seen, last if self.clock_ and seen else None)
 
     def _later(self, now: int, state: State) -> None:
         last, seen = state.arrays["clock"].tolist()
-        if seen and now <= last:
-            raise DataError(
-                f"a reading of {time_text(now)} after one of {time_text(last)}",
-                wanted="readings in the order of their times",
-                do="sort them, or begin with a new state",
-            )
+        if seen:
+            verbs.later(now, last)
 
     # ------------------------------------------------------------------ files
 
@@ -322,8 +307,7 @@ class Forecaster:
         verbs.require_fitted(self, "model_")
 
     def _form(self, channels: int) -> Form:
-        net = self.network or FORECASTING[one_of("size", self.size, tuple(FORECASTING))][0]
-        net = net if self.network else msgspec.structs.replace(net, cell=one_of("cell", self.cell, verbs.CELLS))
+        net = verbs.chosen(self, FORECASTING)
         if not isinstance(self.held_out, float) or not 0 < self.held_out < 1:
             raise SettingError(f"held_out is {self.held_out}", wanted="a share of the history, between 0 and 1")
         return Form(channels=channels, horizon=self.horizon, lookback=self.lookback, net=net)

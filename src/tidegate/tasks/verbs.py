@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from .. import save
 from ..cells import GATES
 from ..errors import DataError, ModelFileError, NotFittedError, SettingError
-from ..series import LARGEST, SECOND, Series, check, span_text
+from ..series import LARGEST, SECOND, Series, check, span_text, time_text
+from ..settings import Network, one_of
 
 Arrays = dict[str, NDArray[Any]]
 Spec = TypeVar("Spec")
@@ -75,6 +76,49 @@ def set_params(task: Any, params: dict[str, Any]) -> None:
         if name not in known:
             raise SettingError(f"{type(task).__name__} has no parameter {name!r}", wanted=f"one of {', '.join(known)}")
         setattr(task, name, value)
+
+
+def shown(task: Any) -> str:
+    """The call that makes a task: its name, and the arguments that are not as usual."""
+    plain = get_params(type(task)())
+    changed = [f"{name}={value!r}" for name, value in get_params(task).items() if value != plain[name]]
+    return f"{type(task).__name__}({', '.join(changed)})"
+
+
+def chosen(task: Any, sizes: Mapping[str, tuple[Network, Any]]) -> Network:
+    """The network that a task asks for: its own, or that of its size with its cell."""
+    if task.network:
+        own: Network = task.network
+        return own
+    net = sizes[one_of("size", task.size, tuple(sizes))][0]
+    return msgspec.structs.replace(net, cell=one_of("cell", task.cell, CELLS))
+
+
+def resumable(resume: bool, checkpoint: str | Path | None) -> None:
+    """Refuse to go on from nowhere."""
+    if resume and checkpoint is None:
+        raise SettingError("resume=True without a checkpoint", wanted="the file that training wrote", do="give both")
+
+
+def ticks(rows: int, interval: float, seen: int, last: int | None) -> NDArray[np.int64]:
+    """Times of rows that come without one: intervals after `last`, or (None) their numbers in the stream.
+
+    >>> ticks(2, 1.0, seen=5, last=None).tolist(), ticks(2, 1.0, seen=5, last=7).tolist()
+    ([5000000000, 6000000000], [1000000007, 2000000007])
+    """
+    number, origin = (seen + np.arange(rows), 0) if last is None else (1 + np.arange(rows), last)
+    found: NDArray[np.int64] = origin + np.rint(number * (interval * SECOND)).astype(np.int64)
+    return found
+
+
+def later(now: int, last: int) -> None:
+    """Refuse a reading that is not after the last one."""
+    if now <= last:
+        raise DataError(
+            f"a reading of {time_text(now)} after one of {time_text(last)}",
+            wanted="readings in the order of their times",
+            do="sort them, or begin with a new state",
+        )
 
 
 def require_fitted(task: Any, learned: str) -> None:
