@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in every process that a test starts
+os.environ.setdefault("MPLBACKEND", "Agg")  # the examples draw into files
 
 import numpy as np
 import pytest

@@ -1,15 +1,20 @@
-"""Every numbered example runs, and says what it promises."""
+"""Every numbered example runs, says what it promises, and draws its picture."""
 
 from __future__ import annotations
 
 import runpy
+import tempfile
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def result(name: str) -> float:
-    return float(runpy.run_path(str(EXAMPLES / name))["main"]())
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "picture.png"
+        said = float(runpy.run_path(str(EXAMPLES / name))["main"](str(picture)))
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    return said
 
 
 def test_an_unseen_sine_leaves_a_residual_ten_times_as_large() -> None:
@@ -33,3 +38,14 @@ def test_every_example_is_run_by_a_test() -> None:
     for path in EXAMPLES.glob("*.py"):
         assert f'"{path.name}"' in text, f"{path.name} is run by no test"
         assert len(path.read_text().splitlines()) <= 60, f"{path.name} is longer than an example should be"
+
+
+def test_every_example_and_its_picture_are_shown() -> None:
+    shown = (EXAMPLES / "README.md").read_text()
+    pictures = EXAMPLES.parent / "docs" / "pictures"
+    for path in EXAMPLES.glob("*.py"):
+        assert f"({path.name})" in shown, f"{path.name} is not in the README of the examples"
+        assert f"(../docs/pictures/{path.stem}.png)" in shown, f"the picture of {path.name} is not shown"
+        assert (pictures / f"{path.stem}.png").exists(), (
+            f"no picture: python examples/{path.name} docs/pictures/{path.stem}.png"
+        )
