@@ -26,13 +26,22 @@ BACKENDS = {
 
 
 def is_numpy(x: Array) -> bool:
-    """True for NumPy arrays; everything else that reaches the primitives is a torch tensor."""
+    """True for NumPy arrays and what acts as one (`traced`); all else that reaches the primitives is a torch tensor."""
+    return hasattr(x, "__array_function__")
+
+
+def is_plain(x: Array) -> bool:
+    """True for NumPy arrays and nothing else."""
     return isinstance(x, np.ndarray)
 
 
 def scan(cell: str, x: Any, state: Any, weights: Any) -> tuple[Any, Any]:
     """One recurrent layer over time, by the backend for the type of `x`; shapes as in `reference.scan`."""
     if is_numpy(x):
+        if not is_plain(weights[0]):
+            from . import traced
+
+            return traced.scan(cell, x, state, weights)
         run = cpu.scan if x.dtype == np.float32 else reference.scan if weights[0].ndim == 2 else reference.many
         return run(cell, x, state, weights)
     from . import layers
@@ -44,6 +53,10 @@ def linear(x: Any, w: Any, b: Any) -> Any:
     """`x @ w.T + b`; for NumPy each row by itself, as `cells.linear`."""
     if not is_numpy(x):
         return x @ w.mT + b
+    if not is_plain(w):
+        from . import traced
+
+        return traced.linear(x, w, b)
     return cpu.linear(x, w, b) if x.dtype == np.float32 and w.ndim == 2 else cells.linear(x, w, b)
 
 
@@ -89,7 +102,7 @@ def detach(x: Any) -> Any:
     >>> detach(np.ones(1)).tolist()
     [1.0]
     """
-    return x if is_numpy(x) else x.detach()
+    return x if is_plain(x) else x.detach()
 
 
 def stack(parts: list[Any], axis: int) -> Any:

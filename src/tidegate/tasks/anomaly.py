@@ -26,7 +26,7 @@ from ..series import Series, instant, span_text, time_text
 from ..settings import SIZES, Alarming, Epoch, Network, Size, Training, Window, one_of, rate
 from ..surprise import SPANS, Normal
 from ..together import width
-from . import expect, rivals, scoring, verbs
+from . import expect, scoring, verbs
 from .expect import Heads
 from .found import Alarm, Found, Verdict, blame, name_channels
 from .scoring import Model
@@ -34,8 +34,9 @@ from .verbs import State
 
 if TYPE_CHECKING:
     from .learning import History
+    from .rivals import Rival
 
-Measured = tuple[Calibration, list[tuple[float, float, float, float]], dict[str, rivals.Rival]]
+    Measured = tuple[Calibration, list[tuple[float, float, float, float]], dict[str, Rival]]
 METHODS = {"prediction": (True, False), "reconstruction": (False, True), "both": (True, True)}
 
 
@@ -121,7 +122,7 @@ class AnomalyDetector:
         return self
 
     def _measured(self, past: History, scores: NDArray[np.float64], interval: float) -> Measured:
-        from . import learning
+        from . import learning, rivals
 
         merge, starts, missing = self.alarming.merge, past.calibration_starts(), past.calibration_missing()
         told = calibrate.budgeted(scores, interval=interval, merge=merge, starts=starts, missing=missing)
@@ -304,6 +305,8 @@ class AnomalyDetector:
     @classmethod
     def from_file(cls, file: File) -> Self:
         """The detector that `save` wrote; `tidegate.load` calls this."""
+        from . import rivals  # no row is scored by them
+
         spec = verbs.decode(file, Spec)
         if spec.heads.channels != len(spec.channels):
             raise ModelFileError(

@@ -122,19 +122,21 @@ def residuals(heads: Heads, answers: NDArray[Any], z: NDArray[Any]) -> NDArray[n
     return np.stack([*ahead, *back], axis=1).astype(np.float64)
 
 
-def loss(params: network.Params, heads: Heads, x: Any, z: Any, seen: Any, drop: Any) -> Any:
-    """Sum over the answers of the mean squared residual on a batch of windows, where something was read (torch).
+def loss(params: network.Params, heads: Heads, x: Any, z: Any, seen: Any, drop: Any = None, state: Any = None) -> Any:
+    """Sum over the answers of the mean squared residual on a batch of windows, where something was read.
 
-    x (N, T, 2C) what the network is given, z (N, T, C) what was really read, seen (N, T, C) 1 where it was.
+    x (N, T, 2C) what the network is given, z (N, T, C) what was really read, seen (N, T, C) 1 where it was. `state`
+    where the windows begin; None = before anything was read, and the first UNSCORED rows do not count.
     """
-    start = x.new_tensor(network.start(heads.net, len(x)))
+    cold = 0 if state is not None else UNSCORED
+    start = x.new_tensor(network.start(heads.net, len(x))) if state is None else state
     answers, _ = forward(params, heads, x, start, drop)
     t, total = z.shape[1], 0.0
     for i, k in enumerate((*heads.ahead, *heads.back)):
         forecast = i < len(heads.ahead)
-        first = UNSCORED if forecast else max(UNSCORED, k)
+        first = cold if forecast else max(cold, k)
         answer = answers[:, first : t - k if forecast else t, i]
         target = slice(first + k, t) if forecast else slice(first - k, t - k)
         wanted, weight = z[:, target], seen[:, target]
-        total = total + ((answer - wanted) ** 2 * weight).sum() / weight.sum().clamp(min=1.0)
+        total = total + ((answer - wanted) ** 2 * weight).sum() / weight.sum().clip(min=1.0)
     return total
