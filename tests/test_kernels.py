@@ -85,7 +85,7 @@ def test_many_models_in_one_loop_are_as_many_separate_runs(
     leaves = [x, state, *weights]
     for a, b in zip([y, last, *gradients(y, last, leaves)], [*apart, *gradients(*apart, leaves)], strict=True):
         assert a.shape == b.shape
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+        torch.testing.assert_close(a, b, rtol=1e-14, atol=1e-11)  # a relu without bounds grows to 1e5
 
 
 @pytest.mark.parametrize("cell", CELLS)
