@@ -64,12 +64,12 @@ def test_labels_that_are_text_are_refused(learned: tg.AnomalyDetector, broken: S
 
 
 def test_without_labels_the_table_counts_alarms_and_ranks_nobody(learned: tg.AnomalyDetector, steady: Series) -> None:
-    from tidegate import report
+    from tidegate.pages import anomaly, frame
 
     table, found = evaluate.detector(learned, steady[1200:])
     assert set(table.rows[0].metrics) == {"alarms", "alarms/day"}
-    page = evaluate.report(learned, found, table)
-    assert all(np.isnan(figure) for figure in report.best(page.table).values())
+    page = anomaly.of(learned, found, table)
+    assert all(np.isnan(figure) for figure in frame.best(page.table).values())
 
 
 def test_a_detector_that_is_always_in_alarm_is_not_praised(learned: tg.AnomalyDetector, steady: Series) -> None:

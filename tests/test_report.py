@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
-from tidegate import report as rep
 from tidegate.errors import DataError, MissingExtraError, SettingError
+from tidegate.pages import anomaly as rep, frame, packed
 
 if TYPE_CHECKING:
     from browser import Visit
@@ -73,22 +73,22 @@ def _alarm(seen: rep.Seen, row: int, rows: int, p_value: float) -> rep.Alarm:
     return rep.Alarm(start=start, end=end, p_value=p_value, channels=blamed, share=share.tolist())
 
 
-def _learned() -> rep.Learned:
+def _learned() -> frame.Learned:
     rows = {"train": (0, 4_000), "valid": (4_060, 5_000), "calibrate": (5_060, 6_000)}
     split = [
-        rep.Part(name=n, rows=(a, b), start=START + a * 10**9, end=START + b * 10**9) for n, (a, b) in rows.items()
+        frame.Part(name=n, rows=(a, b), start=START + a * 10**9, end=START + b * 10**9) for n, (a, b) in rows.items()
     ]
     history = [(epoch, 1 / epoch, 1 / epoch + epoch / 100) for epoch in range(1, 21)]
-    return rep.Learned(facts=[("Cell", "GRU, 1 layer of 32"), ("Seed", "0")], split=split, history=history)
+    return frame.Learned(facts=[("Cell", "GRU, 1 layer of 32"), ("Seed", "0")], split=split, history=history)
 
 
-def _table() -> rep.Table:
+def _table() -> frame.Table:
     rows = [
-        rep.Row(name="Tidegate", metrics={"AUROC": 0.93, "false alarms per day": 0.2}, baseline=False),
-        rep.Row(name="smoothed level", metrics={"AUROC": 0.95, "false alarms per day": math.nan}),
+        frame.Row(name="Tidegate", metrics={"AUROC": 0.93, "false alarms per day": 0.2}, baseline=False),
+        frame.Row(name="smoothed level", metrics={"AUROC": 0.95, "false alarms per day": math.nan}),
     ]
     verdict = "The smoothed level does better here: AUROC 0.95 against 0.93."
-    return rep.Table(rows=rows, verdict=verdict, smaller_is_better=frozenset({"false alarms per day"}))
+    return frame.Table(rows=rows, verdict=verdict, smaller_is_better=frozenset({"false alarms per day"}))
 
 
 def unpack(block: dict[str, Any]) -> NDArray[Any]:
@@ -169,7 +169,7 @@ def test_downsampling_keeps_first_last_least_and_greatest_of_every_bucket_and_ev
 ) -> None:
     times, rng = np.cumsum(steps), np.random.default_rng(seed)
     values = np.where(rng.random(len(times)) < missing, np.nan, rng.integers(-9, 9, len(times)).astype(float))
-    kept = rep.downsample(times, values, points)
+    kept = packed.downsample(times, values, points)
     assert len(kept) <= max(points, 1)
     assert np.all(np.diff(kept) > 0)
     if len(times) <= points:
@@ -190,7 +190,7 @@ def test_downsampling_keeps_first_last_least_and_greatest_of_every_bucket_and_ev
 
 
 def test_downsampling_nothing_but_missing_rows_gives_one_missing_row() -> None:
-    assert rep.downsample(np.arange(100), np.full(100, np.nan), 10).tolist() == [0]
+    assert packed.downsample(np.arange(100), np.full(100, np.nan), 10).tolist() == [0]
 
 
 def test_a_hole_in_time_becomes_a_missing_row_and_an_ordinary_step_does_not() -> None:
@@ -206,14 +206,14 @@ def test_embedded_numbers_come_back_within_their_step_and_missing_stays_missing(
     values = 1e9 + np.linspace(-10, 10, 500)  # a counter: float32 alone would lose all of it
     if kind != "f64":
         values[7] = np.nan
-    back = unpack(rep._block(values, kind))
+    back = unpack(packed.block(values, kind))
     np.testing.assert_allclose(back, values, rtol=0, atol=worst or 0)
 
 
 @pytest.mark.parametrize("kind", ["f32", "u16", "u8"])
 @pytest.mark.parametrize("values", [np.full(9, np.nan), np.full(9, 4.0), np.array([1e300, -1e300, 0.0])])
 def test_odd_columns_are_embedded_without_a_warning(kind: str, values: NDArray[np.float64]) -> None:
-    assert len(unpack(rep._block(values, kind))) == len(values)
+    assert len(unpack(packed.block(values, kind))) == len(values)
 
 
 def test_a_hundred_thousand_rows_of_ten_sensors_travel_in_full_below_fifteen_megabytes() -> None:
@@ -225,7 +225,7 @@ def test_a_hundred_thousand_rows_of_ten_sensors_travel_in_full_below_fifteen_meg
 
 
 def test_longer_records_are_thinned_to_a_bounded_size_with_their_extremes_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rep, "CELLS", 8_000)
+    monkeypatch.setattr(packed, "CELLS", 8_000)
     report = demo(6_000)
     page, sensor = rep.html(report), rep._payload(report, range(4))["sensors"][1]
     assert len(unpack(sensor["rows"])) <= 2_000
@@ -279,7 +279,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = tmp_path / "report.html"
-    rep.write(old, demo(600))
+    frame.write(old, rep.html(demo(600)))
     before = old.read_text()
 
     def full(*_: object) -> None:
@@ -287,14 +287,14 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(SettingError, match="No space left"):
-        rep.write(old, demo(700))
+        frame.write(old, rep.html(demo(700)))
     assert old.read_text() == before
     assert list(tmp_path.iterdir()) == [old]
 
 
 def test_a_folder_that_is_not_there_is_a_named_refusal(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="cannot write it: No such file"):
-        rep.write(tmp_path / "nowhere" / "report.html", demo(600))
+        frame.write(tmp_path / "nowhere" / "report.html", rep.html(demo(600)))
 
 
 # ---- in a browser
@@ -315,7 +315,7 @@ def desk(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     import browser
 
     file = tmp_path_factory.mktemp("report") / "desk.html"
-    rep.write(file, demo())
+    frame.write(file, rep.html(demo()))
     with browser.visit(chromium, file) as visit:
         yield visit
 
@@ -326,7 +326,7 @@ def phone(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     import browser
 
     file = tmp_path_factory.mktemp("report") / "phone.html"
-    rep.write(file, demo(600, HOSTILE, clock=False))
+    frame.write(file, rep.html(demo(600, HOSTILE, clock=False)))
     with browser.visit(chromium, file, width=390, height=844, dark=True) as visit:
         yield visit
 
@@ -372,7 +372,7 @@ def test_the_page_keeps_every_row_that_python_keeps(desk: Visit) -> None:
     texts = [None if math.isnan(value) else value for value in values]
     width = (times[-1] - times[0]) / 40
     rule = "([t, y, width]) => worth(t, y.map((v) => v ?? NaN), 0, t.length, width)"
-    assert set(rep.downsample(times, values, 201)) <= set(desk.page.evaluate(rule, [times.tolist(), texts, width]))
+    assert set(packed.downsample(times, values, 201)) <= set(desk.page.evaluate(rule, [times.tolist(), texts, width]))
 
 
 def test_zooming_in_shows_every_row(desk: Visit) -> None:

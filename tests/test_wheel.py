@@ -43,7 +43,7 @@ def tidegate(installed: Path, *words: str, cwd: Path) -> subprocess.CompletedPro
 
 def test_the_wheel_holds_the_page_and_the_recording(installed: Path) -> None:
     package = installed / "tidegate"
-    assert (package / "report.html.j2").exists()
+    assert (package / "pages" / "frame.html.j2").exists()
     assert (package / "py.typed").exists()
     assert list((package / "kernels").glob("_core*.so"))
     assert not (package / "kernels" / "cpp").exists()

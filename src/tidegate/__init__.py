@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import metrics as metrics, record as record, synth as synth
+    from . import metrics as metrics, record as record, report as report, synth as synth
     from .errors import (
         DataError as DataError,
         MissingExtraError as MissingExtraError,
@@ -71,6 +71,7 @@ _HOMES = {
     "Filled": "tasks.complete",
     "State": "tasks.verbs",
     "load": "tasks",
+    "report": "",
     "record": "",
 }
 __all__ = [*_HOMES]

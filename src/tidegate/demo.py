@@ -96,7 +96,7 @@ def run(out: Path, *, recording: Path = RECORDING, on_epoch: Callable[[Epoch], N
     detector.save(out / "model.safetensors")
     evaluation, found = evaluate.detector(detector, rest, events=_instants(events), grace=GRACE, history=healthy)
     page = out / "report.html"
-    report.write(page, evaluate.report(detector, found, evaluation, title="The faults in the recording that ships"))
+    report.write(page, detector, found, evaluation, title="The faults in the recording that ships")
     return Outcome(
         learned=f"learned from {span_text(len(healthy) * series.interval)} of healthy running of a computer",
         budget=_budget(detector),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,15 +9,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, baselines, calibrate, leaks, metrics, report as pages, synth
+from . import baselines, calibrate, leaks, metrics, synth
 from .calibrate import Threshold
 from .errors import DataError
-from .report import Report, Row
+from .pages.frame import Row
 from .series import SECOND, Series, instant, time_text
 from .settings import rate
 from .tasks import rivals, scoring, verbs
 from .tasks.anomaly import AnomalyDetector
-from .tasks.found import Alarm, Found
+from .tasks.found import Found
 from .tasks.rivals import Rival
 
 Floats = NDArray[np.float64]
@@ -29,8 +28,6 @@ FAULTS: tuple[tuple[Any, float, int], ...] = (
     ("drift", 3.0, 120),
     ("unlinked", 1.0, 120),
 )
-SMALLER = frozenset({"false alarm %", "missed %", "delay s", "false alarms"})
-COUNTS = frozenset({"alarms", "alarms/day"})
 CHANCE = 0.55  # AUROC up to which nothing was found out
 FEW = 3  # planted faults below which rules are not compared
 MOSTLY = 25.0  # per cent of normal rows in alarm, from which events are found whatever happens
@@ -298,66 +295,6 @@ def _figures(
         "delay s": metrics.mean_delay(known, spans, grace=late) / SECOND,
         "false alarms": float(metrics.false_alarms(known, spans, grace=late)),
     }
-
-
-def report(det: AnomalyDetector, found: Found, evaluation: Evaluation | None = None, *, title: str = "") -> Report:
-    """Everything that the HTML report says about one `apply`, as plain values."""
-    count = sum(w.size for w in det.model_.weights.values())
-    model = [
-        ("task", "anomaly detection"),
-        ("method", f"{det.method}, {det.form}"),
-        ("network", f"{det.model_.heads.net.in_words}, {count:,} parameters"),
-        *det.learned_.items(),
-        ("training", f"{len(det.history_)} epochs, {sum(e.seconds for e in det.history_):.1f} s on {det.device_}"),
-        ("tidegate", __version__),
-    ]
-    shares = found.by_channel
-    listed = [_blamed(alarm, found, shares) for alarm in found.alarms]
-    table = pages.Table()
-    if evaluation is not None:
-        table = pages.Table(
-            rows=evaluation.rows,
-            verdict=evaluation.verdict,
-            baseline_wins=evaluation.baseline_wins,
-            smaller_is_better=SMALLER,
-            counts=COUNTS,
-        )
-    limit = found.threshold
-    losses = [(e.epoch, e.train_loss, np.nan if e.valid_loss is None else e.valid_loss) for e in det.history_]
-    checks = [pages.Kept(asked=a, observed=b, low=c, high=d) for a, b, c, d in det.checks_]
-    return pages.Report(
-        title=title or found.name,
-        generated=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        seen=pages.Seen(
-            times=found.times, channels=found.channels, values=found.values,
-            score=found.score, score_fast=found.score_fast, bar=found.bar, by_channel=shares, clock=det.clock_,
-            expected=found.expected, low=found.low, high=found.high,
-            gap=det.alarming.gap * det.interval_,
-        ),
-        budget=pages.Budget(threshold=limit.value, asked=limit.asked, kept=limit.kept, note=limit.note, checks=checks),
-        alarms=listed,
-        events=evaluation.events if evaluation else (),
-        learned=pages.Learned(facts=model, split=_parts(det), history=losses),
-        table=table,
-        notes=[*det.notes_, *found.notes, *(evaluation.notes if evaluation else ())],
-    )  # fmt: skip
-
-
-def _blamed(alarm: Alarm, found: Found, shares: Floats) -> pages.Alarm:
-    inside = (found.times >= alarm.start) & (found.times <= alarm.end)
-    mean = np.nan_to_num(np.nansum(shares[inside], axis=0))
-    share = (mean / mean.sum()).tolist() if mean.sum() > 0 else ()
-    return pages.Alarm(start=alarm.start, end=alarm.end, p_value=alarm.p_value, channels=alarm.channels, share=share)
-
-
-USES = {"train": "what the network learned", "valid": "when training stopped", "calibrate": "what scores mean"}
-
-
-def _parts(det: AnomalyDetector) -> list[pages.Part]:
-    return [
-        pages.Part(name=name, rows=rows, start=span[0], end=span[1], use=USES[name])
-        for (name, rows), span in zip(det.split_.items(), det.split_times_, strict=True)
-    ]
 
 
 def sentence(alarm: Any, clock: bool) -> str:

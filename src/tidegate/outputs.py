@@ -58,11 +58,13 @@ def _frame(found: Found, clock: bool) -> pl.DataFrame:
     return frame if clock else frame.drop("time").with_row_index("row")
 
 
-def report(path: Path, detector: AnomalyDetector, found: Found, evaluation: Evaluation | None) -> None:
-    """Write the HTML report and say where it is."""
-    from . import evaluate, report as pages
+def report(
+    path: Path, task: Any, result: Any = None, evaluation: Any = None, *, data: Any = None, truth: Any = None
+) -> None:
+    """Write the HTML report of any task (`report.page` says what each argument may be) and say where it is."""
+    from . import report as pages
 
-    pages.write(path, evaluate.report(detector, found, evaluation))
+    pages.write(path, task, result, evaluation, data=data, truth=truth)
     say(f"report: {path}")
 
 

@@ -1,0 +1,1 @@
+"""The page of each task, and what all of them share; `report` picks one and writes it."""
