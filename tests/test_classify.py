@@ -82,6 +82,21 @@ def test_it_tells_three_levels_apart_and_beats_its_baselines(learned: tg.Classif
     assert learned.confusion_.shape == (3, 3)
 
 
+def test_what_a_report_shows_is_there_and_comes_from_rows_that_chose_nothing(learned: tg.Classifier) -> None:
+    y = ragged()[1]
+    judged = learned.judged_
+    assert sorted(judged.rows) == sorted(np.concatenate(naming.parts(np.unique(y, return_inverse=True)[1], 0).judge))
+    np.testing.assert_array_equal(learned.classes_[judged.truth], y[judged.rows])
+    assert len(judged.right) == round(learned.verdict_.accuracy * learned.verdict_.rows)
+    assert sorted([*judged.right, *judged.wrong]) == sorted(judged.rows)
+    said, seen, rows = learned.reliability_.T
+    assert (np.diff(said) >= 0).all()
+    assert rows.sum() == len(judged.rows)
+    assert rows @ seen == len(judged.right)
+    assert len(learned.histories_) == len(learned.parted_) == naming.MODELS
+    assert max(map(len, learned.histories_)) == len(learned.history_)
+
+
 def test_a_sequence_has_the_same_bits_alone_as_beside_others_and_padded_as_not(
     learned: tg.Classifier, fresh: list[np.ndarray]
 ) -> None:
@@ -128,7 +143,10 @@ def test_a_file_keeps_all_of_it(learned: tg.Classifier, fresh: list[np.ndarray],
     assert repr(again) == repr(learned)
     assert vars(again).keys() == vars(learned).keys()
     assert (again.history_, again.notes_, again.verdict_) == (learned.history_, learned.notes_, learned.verdict_)
+    assert (again.histories_, again.parted_) == (learned.histories_, learned.parted_)
     np.testing.assert_array_equal(again.confusion_, learned.confusion_)
+    np.testing.assert_array_equal(again.reliability_, learned.reliability_)
+    np.testing.assert_array_equal(again.judged_.wrong, learned.judged_.wrong)
     ours, theirs = again.apply(fresh), learned.apply(fresh)
     assert ours.to_frame().equals(theirs.to_frame())
     assert ours.label.dtype == theirs.label.dtype
@@ -388,3 +406,10 @@ def test_the_spikes_are_as_predictable_as_they_say() -> None:
     assert (tg.synth.spikes(400, seed=3)[0] == X).all()
     assert abs(y.mean() - 0.5) < 0.01
     assert 0.99 < tg.synth.spikes_bayes(draws=5000) <= 1.0
+
+
+def test_the_tones_are_as_predictable_as_they_say() -> None:
+    X, y = tg.synth.tones(20_000, seed=4)
+    assert (tg.synth.tones(20_000, seed=4)[0] == X).all()
+    parts = [np.abs(X @ np.exp(2j * np.pi * turns * np.arange(60) / 60)) for turns in (5, 9)]
+    assert abs(((parts[1] > parts[0]) == y).mean() - tg.synth.tones_bayes()) < 0.007

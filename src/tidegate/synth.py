@@ -94,6 +94,40 @@ def spikes_bayes(length: int = 50, size: float = 2.0, noise: float = 0.25, *, dr
     return right / draws
 
 
+def tones(
+    rows: int = 400, length: int = 60, seed: int = 0, *, cycles: tuple[int, int] = (5, 9), size: float = 0.436
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Sequences easily learned by heart: X (rows, length), one of two faint tones in noise, and y, which it is.
+
+    >>> X, y = tones(200, seed=1)
+    >>> X.shape, int(y.sum())
+    ((200, 60), 100)
+
+    A sine of `cycles[y]` whole turns and any phase, of height `size`, in Gaussian noise of standard deviation 1. What
+    the best rule gets right is `tones_bayes`, .880 at the defaults; no rule does better. On 400 rows of it a plain GRU
+    of 128 units, trained by Adam at 1e-3 until it has 98 % of them right, has about 75 % of new ones right: it has
+    learned the noise by heart. That is what length, tones, height and rows were chosen for (with that GRU alone, before
+    any other network had seen such data), so they say nothing of how common such data is.
+    """
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(rows) % 2)
+    phase, turns = rng.uniform(0, 2 * np.pi, (rows, 1)), np.array(cycles)[y][:, None]
+    tone = np.sin(2 * np.pi * turns * np.arange(length) / length + phase)
+    return size * tone + rng.standard_normal((rows, length)), y
+
+
+def tones_bayes(length: int = 60, size: float = 0.436) -> float:
+    """The accuracy of the best possible rule for `tones`: 1 - exp(-size^2 length / 8) / 2.
+
+    >>> round(tones_bayes(), 3)
+    0.88
+
+    That rule names the tone at which the Fourier transform is larger. Its errors are those of two orthogonal signals of
+    unknown phase, received without coherence (Proakis, Digital Communications, 4th ed., 5.4-47).
+    """
+    return float(1 - np.exp(-(size**2) * length / 8) / 2)
+
+
 def plant(
     series: Series,
     kind: Fault,

@@ -25,6 +25,7 @@ from ..save import File
 from ..scale import Scale, learn
 from ..settings import Epoch, Network, Size, Training, one_of
 from . import sequences, verbs, whole
+from .judged import Judged, parted
 from .whole import CLASSIFYING, Form
 
 if TYPE_CHECKING:
@@ -73,8 +74,11 @@ class Classifier:
 
     After `fit`: `classes_`, `channels_`, `model_`, `verdict_` (a `Chance`: can the labels be predicted),
     `rivals_` (accuracy of the baselines on the same rows: the largest class, the nearest training sequence),
-    `confusion_` (true class, named class; on those rows), `history_` (a record an epoch, training and validation loss),
-    `notes_` (what was noticed, when training and validation loss parted and what was done), `device_`.
+    `judged_` (those rows: which were named right, which wrong, how sure), `confusion_` (true class, named class; of
+    them), `reliability_` (bins, 3: the mean probability said, how often that was true, how many of them),
+    `histories_` (of each model a record an epoch: training and validation loss) and `history_` (their mean), `parted_`
+    (of each model the epoch from which its validation loss rose while its training loss fell, or None; the weights
+    of that epoch are kept), `notes_` (what was noticed and what was done), `device_`.
     """
 
     def __init__(
@@ -145,10 +149,16 @@ class Classifier:
         stop = held(used.stop)
         truth = [data.y[rows] for rows in used.stop]
         model.temperature = naming.temperature(np.concatenate(stop), np.concatenate(truth))
-        told = naming.told(used, data, [logits.argmax(axis=1) for logits in held(used.judge)], self.seed)
-        self.verdict_, self.rivals_, self.confusion_ = told
+        self._judge(naming.told(used, data, held(used.judge), model.temperature))
+        self.verdict_ = naming.verdict(used, self.judged_, self.seed)
+        self.rivals_ = naming.rivals(used, data, self.verdict_)
+        self.histories_, self.parted_ = run.histories, [parted(history) for history in run.histories]
         self.notes_ = naming.notes(run, len(used.stop[0]) == 0, self.verdict_, self.rivals_)
         self.model_ = model
+
+    def _judge(self, judged: Judged) -> None:
+        self.judged_, self.reliability_ = judged, judged.reliability()
+        self.confusion_ = judged.confusion(len(self.classes_))
 
     def _form(self, given: list[Floats], classes: int) -> Form:
         net = verbs.chosen(self, CLASSIFYING)
@@ -187,10 +197,12 @@ class Classifier:
         spec = Spec(
             "classify", Params(**self.get_params()), model.form, len(next(iter(model.weights.values()))),
             model.temperature, self.classes_.tolist(), _kind(self.classes_), self.channels_, self.n_features_in_,
-            self.verdict_, self.rivals_, self.confusion_.tolist(), self.history_, self.notes_, self.device_,
+            self.verdict_, self.rivals_, len(self.judged_.rows), self.history_, self.histories_, self.notes_,
+            self.device_,
         )  # fmt: skip
         arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
         arrays |= {"scale/center": model.scale.center, "scale/spread": model.scale.spread}
+        arrays |= {f"judged/{name}": part for name, part in msgspec.structs.asdict(self.judged_).items()}
         save.write(path, "model", msgspec.to_builtins(spec), arrays)
 
     @classmethod
@@ -205,14 +217,17 @@ class Classifier:
             f"network/{name}": ((spec.models, *shape), "float32") for name, shape in shapes.items()
         }
         table |= dict.fromkeys(("scale/center", "scale/spread"), ((spec.form.channels,), "float64"))
-        arrays = file.arrays(table)
+        table |= {f"judged/{name}": ((spec.judged,), "int64") for name in ("rows", "truth", "said")}
+        arrays = file.arrays({**table, "judged/proba": ((spec.judged,), "float64")})
         found = cls(**msgspec.structs.asdict(spec.params))
         scale = Scale(arrays["scale/center"], arrays["scale/spread"])
         found.model_ = Model(spec.form, verbs.under(arrays, "network"), scale, spec.temperature)
         found.classes_ = np.array(spec.classes, dtype=spec.kind)
         found.channels_, found.n_features_in_ = spec.channels, spec.length
-        found.verdict_, found.rivals_, found.confusion_ = spec.verdict, spec.rivals, np.array(spec.confusion)
-        found.history_, found.notes_, found.device_ = spec.history, spec.notes, spec.device
+        found.verdict_, found.rivals_, found.history_ = spec.verdict, spec.rivals, spec.history
+        found.histories_, found.parted_ = spec.histories, [parted(history) for history in spec.histories]
+        found.notes_, found.device_ = spec.notes, spec.device
+        found._judge(Judged(**verbs.under(arrays, "judged")))
         return found
 
     # ------------------------------------------------------------------ scikit-learn's conventions
@@ -306,8 +321,9 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     length: int
     verdict: Chance
     rivals: dict[str, float]
-    confusion: list[list[int]]
+    judged: int
     history: list[Epoch]
+    histories: list[list[Epoch]]
     notes: list[str]
     device: str
 

@@ -14,6 +14,7 @@ from .. import chance, train
 from ..settings import Epoch, Training
 from ..train import Fit, Problem
 from . import whole
+from .judged import Judged, parted
 from .whole import Form
 
 if TYPE_CHECKING:
@@ -161,18 +162,24 @@ def temperature(logits: Floats, y: NDArray[np.int64]) -> float:
     return float(np.exp(powers[int(np.argmin([loss(power) for power in powers]))]))
 
 
-def told(
-    used: Parts, data: Data, said: list[NDArray[np.int64]], seed: int
-) -> tuple[chance.Chance, dict[str, float], NDArray[np.int64]]:
-    """The verdict, the baselines' accuracies and the confusion, from the rows that chose nothing."""
-    truth = [data.y[rows] for rows in used.judge]
-    verdict = chance.judge(truth, said, seed=seed)
-    all_true = np.concatenate(truth)
-    confusion = np.zeros((len(data.weights),) * 2, dtype=np.int64)
-    np.add.at(confusion, (all_true, np.concatenate(said)), 1)
+def told(used: Parts, data: Data, logits: list[Floats], heat: float) -> Judged:
+    """What each model says of the rows that chose nothing, from its logits for them and the temperature `heat`."""
+    rows, every = np.concatenate(used.judge), np.concatenate(logits) / heat
+    powers = np.exp(every - every.max(axis=1, keepdims=True))
+    return Judged(rows, data.y[rows], every.argmax(axis=1), powers.max(axis=1) / powers.sum(axis=1))
+
+
+def verdict(used: Parts, judged: Judged, seed: int) -> chance.Chance:
+    """Whether the labels can be predicted: a test for each model, on its own rows."""
+    ends = np.cumsum([len(rows) for rows in used.judge])[:-1]
+    return chance.judge(np.split(judged.truth, ends), np.split(judged.said, ends), seed=seed)
+
+
+def rivals(used: Parts, data: Data, verdict: chance.Chance) -> dict[str, float]:
+    """The baselines' accuracies on the same rows."""
     near = [nearest(data, *rows) for rows in zip(used.train, used.judge, strict=True)]
-    alike = float((np.concatenate(near) == all_true).mean())
-    return verdict, {"largest class": verdict.majority, "nearest sequence": alike}, confusion
+    alike = float((np.concatenate(near) == data.y[np.concatenate(used.judge)]).mean())
+    return {"largest class": verdict.majority, "nearest sequence": alike}
 
 
 def nearest(data: Data, known: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -200,9 +207,9 @@ def overfitting(histories: list[list[Epoch]]) -> str:
     """A sentence on models whose validation loss rose while their training loss fell on; empty if none did."""
     ends = []
     for history in histories:
-        best, last = max((e for e in history if e.best), key=lambda e: e.epoch), history[-1]
-        if best.valid_loss is not None and last.train_loss < best.train_loss and last.loss > 1.05 * best.valid_loss:
-            ends.append((best.epoch, best.train_loss, last.train_loss, best.valid_loss, last.loss))
+        if (at := parted(history)) is not None:
+            best, last = history[at], history[-1]
+            ends.append((at, best.train_loss, last.train_loss, best.loss, last.loss))
     if not ends:
         return ""
     epoch, *losses = np.median(ends, axis=0)
