@@ -100,6 +100,17 @@ class Epoch(msgspec.Struct, frozen=True):
         return self.train_loss if self.valid_loss is None else self.valid_loss
 
 
+class Tried(msgspec.Struct, frozen=True):
+    """One setting that `tune=True` tried; `chosen` if the model was trained with it."""
+
+    hidden: int
+    learning_rate: float
+    valid_loss: float | None
+    """the best of all its epochs; None where training came to no end at this rate"""
+    epochs: int
+    chosen: bool
+
+
 class Alarming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How scores become alarms: after how many quiet rows one closes, and how many missing rows end memory."""
 

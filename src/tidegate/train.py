@@ -178,16 +178,21 @@ def fit(
             yield run.history[-1]
 
 
-def watch(epochs: Iterator[Epoch], run: Fit, on_epoch: Callable[[Epoch], None]) -> None:
-    """Train to the end, telling of each epoch; Ctrl-C, while training or while telling, keeps the best so far."""
+def watch(epochs: Iterator[Epoch], run: Fit, on_epoch: Callable[[Epoch], None]) -> bool:
+    """Train to the end, telling of each epoch; Ctrl-C, while training or while telling, keeps the best so far.
+
+    Whether it came to the end.
+    """
     try:
         for epoch in epochs:
             on_epoch(epoch)
+        return True
     except KeyboardInterrupt:
         if not run.history:
             raise
         why = f"interrupted after epoch {run.history[-1].epoch}; the best weights so far were kept"
         run.stops = [stop or why for stop in run.stops]
+        return False
 
 
 def _mean(records: list[Epoch]) -> Epoch:

@@ -22,8 +22,8 @@ from ..calibrate import AlarmState, Calibration, Threshold
 from ..errors import ModelFileError
 from ..save import File
 from ..scale import Scale
-from ..series import Series, instant, span_text, time_text
-from ..settings import SIZES, Alarming, Epoch, Network, Size, Training, Window, one_of, rate
+from ..series import Series, instant, time_text
+from ..settings import SIZES, Alarming, Epoch, Network, Size, Training, Tried, Window, one_of, rate
 from ..surprise import SPANS, Normal
 from ..together import width
 from . import expect, scoring, verbs
@@ -54,7 +54,7 @@ class AnomalyDetector:
     device        where training runs: "auto" takes a GPU if torch sees one. Running needs neither.
 
     After `fit`: `channels_`, `interval_`, `model_`, `calibration_`, `history_` (a record an epoch), `split_` (rows
-    used for what), `learned_` (facts in words), `notes_` (what was noticed), `device_`.
+    used for what), `learned_` (facts in words), `notes_` (what was noticed), `tried_` (by `tune`), `device_`.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class AnomalyDetector:
         interval: str | float | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        tune: bool = False,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> Self:
         """Learn what is normal from history; returns self.
@@ -97,28 +98,31 @@ class AnomalyDetector:
         exclude     known-bad stretches (start, end), left out
         interval    seconds between rows where X has no clock ("1s" if not given)
         checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
+        tune        True tries half and twice the units, a third and three times the learning rate: nine trainings, of
+                    which validation rows pick one (`tried_`)
         on_epoch    called with each epoch's record
         """
         series, alarming, exclude = verbs.as_series(X, interval=interval), self.alarming, list(exclude)
         verbs.resumable(resume, checkpoint)
         rate(alarming.budget)  # a wrong budget is refused before an hour of training, not after
-        from .. import train  # running a model needs neither
+        from .. import tuning  # running a model needs neither
         from . import learning
 
         past = learning.history(series, exclude, self.window or Window(), alarming.gap)
         learned, z = learning.scaled(past)
-        heads, training = self._heads(len(series.channels)), self.training or SIZES[self.size][1]
-        run = train.Fit({}, device=train.device(self.device))
-        problem = learning.problem(past, z, heads, training, self.seed, run.device)
-        path = Path(checkpoint) if checkpoint else None
-        epochs = train.fit(problem, training, run, seed=self.seed, checkpoint=path, resume=resume)
-        train.watch(epochs, run, on_epoch)
-        model, scores = learning.finish(past, z, learned, heads, run.weights, alarming)
+        net, c = verbs.chosen(self, SIZES), len(series.channels)
+        training = self.training or SIZES[self.size][1]
+        found = tuning.learn(
+            self,
+            lambda net, device: learning.problem(past, z, self._heads(c, net), training, self.seed, device),
+            net, training, checkpoint=checkpoint, resume=resume, tune=tune, on_epoch=on_epoch,
+        )  # fmt: skip
+        model, scores = learning.finish(past, z, learned, self._heads(c, found.net), found.run.weights, alarming)
         measured = self._measured(past, scores, series.interval)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
-        self.history_, self.device_ = run.history, run.device
-        self.notes_ = [*series.notes, *filter(None, [run.stopped, past.unvalidated])]
-        self._remember(series, past, model, measured, _left_out(series, exclude))
+        self.history_, self.device_, self.tried_ = found.run.history, found.run.device, found.tried
+        self.notes_ = [*series.notes, *filter(None, [*found.notes, found.run.stopped, past.unvalidated])]
+        self._remember(series, past, model, measured, exclude)
         return self
 
     def _measured(self, past: History, scores: NDArray[np.float64], interval: float) -> Measured:
@@ -130,16 +134,18 @@ class AnomalyDetector:
         return told, learning.checks(scores, past, interval, merge), naive
 
     def _remember(
-        self, series: Series, past: History, model: Model, measured: Measured, left_out: list[tuple[int, int]]
+        self, series: Series, past: History, model: Model, measured: Measured, exclude: list[tuple[Any, Any]]
     ) -> None:
         """All of it, now that nothing can fail any more: what was learned, and which rows were used for what."""
+        from . import learning
+
         self.model_ = model
         self.calibration_, self.checks_, self.rivals_ = measured
         parts = {"train": past.train, "valid": past.valid, "calibrate": past.calibrate}
         self.split_ = {name: rows for name, rows in parts.items() if rows[1] > rows[0]}
         self.split_times_ = [(int(past.times[a]), int(past.times[b - 1])) for a, b in self.split_.values()]
-        self.learned_ = _facts(series, past)
-        self.left_out_ = left_out
+        self.learned_ = learning.facts(series, past)
+        self.left_out_ = learning.left_out(series, exclude)
         self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_})
 
     def recalibrate(
@@ -160,7 +166,7 @@ class AnomalyDetector:
         learned, z = learning.scaled(past)
         model, scores = learning.finish(past, z, learned, old.heads, old.weights, old.alarming, apart=old.normal.apart)
         first = self.learned_.get("network", f"trained on {self.learned_['data']}, not on this")
-        self._remember(series, past, model, self._measured(past, scores, self.interval_), _left_out(series, exclude))
+        self._remember(series, past, model, self._measured(past, scores, self.interval_), exclude)
         self.learned_["network"] = first
         return self
 
@@ -276,7 +282,7 @@ class AnomalyDetector:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"checks": self.checks_, "split_times": self.split_times_, "left_out": self.left_out_}
         facts |= {"rivals": {name: r.calibration.to_spec() for name, r in self.rivals_.items()}}
-        facts |= {"shapes": {path: list(a.shape) for path, a in self._naive().items()}}
+        facts |= {"shapes": {path: list(a.shape) for path, a in self._naive().items()}, "tried": self.tried_}
         facts |= {"history": self.history_, "split": self.split_, "learned": self.learned_, "notes": self.notes_}
         inside = {
             "heads": self.model_.heads,
@@ -322,7 +328,7 @@ class AnomalyDetector:
         detector.channels_, detector.interval_, detector.clock_ = spec.channels, spec.interval, spec.clock
         parts = ("train", "valid", "calibrate")  # in time, which a file does not keep
         detector.split_ = {name: spec.split[name] for name in parts if name in spec.split}
-        detector.history_, detector.learned_ = spec.history, spec.learned
+        detector.history_, detector.tried_, detector.learned_ = spec.history, spec.tried, spec.learned
         detector.notes_, detector.device_, detector.checks_ = spec.notes, spec.device, spec.checks
         detector.split_times_, detector.left_out_ = spec.split_times, spec.left_out
         detector.rivals_ = {name: rivals.from_file(name, known, arrays) for name, known in spec.rivals.items()}
@@ -373,10 +379,9 @@ class AnomalyDetector:
         known = self.model_.alarming if hasattr(self, "model_") else Alarming()
         return msgspec.structs.replace(known, budget=self.false_alarms)
 
-    def _heads(self, channels: int) -> Heads:
+    def _heads(self, channels: int, net: Network) -> Heads:
         ahead, back = METHODS[one_of("method", self.method, tuple(METHODS))]
         form = one_of("form", self.form, tuple(expect.WIDTHS))
-        net = verbs.chosen(self, SIZES)
         plain = Heads(channels=channels, net=net)
         return Heads(
             channels=channels, net=net, ahead=plain.ahead if ahead else (), back=plain.back if back else (), form=form
@@ -408,6 +413,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: bool
     device: str
     history: list[Epoch]
+    tried: list[Tried]
     split: dict[str, tuple[int, int]]
     learned: dict[str, str]
     notes: list[str]
@@ -435,22 +441,3 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     table |= {name: (shape, "float64") for name, shape in spec.shapes.items() if name.startswith("rivals/")}
     lengths = spec.calibration.get("lengths", {})
     return table | {f"calibration/{name}": ((int(lengths.get(name, 0)),), "float64") for name in calibrate.ARRAYS}
-
-
-def _left_out(series: Series, exclude: Iterable[tuple[Any, Any]]) -> list[tuple[int, int]]:
-    """First and last time of each stretch of rows that were left out."""
-    rows = np.flatnonzero(~series.outside(exclude))
-    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(rows) else []
-    return [(int(series.times[run[0]]), int(series.times[run[-1]])) for run in runs]
-
-
-def _facts(series: Series, past: History) -> dict[str, str]:
-    """What was learned from, in words, for the report and `tidegate info`."""
-    count = len(series.channels)
-    size = f"{len(past.values):,} of {len(series):,} rows x {count} channel{'s' * (count != 1)}"
-    return {
-        "data": series.name,
-        "rows": f"{size}, every {span_text(series.interval)}",
-        "from": time_text(past.times[0]) if series.clock else "row 0",
-        "to": time_text(past.times[-1]) if series.clock else f"row {len(series) - 1:,}",
-    }

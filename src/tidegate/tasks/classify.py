@@ -23,7 +23,7 @@ from ..chance import Chance
 from ..errors import DataError, ModelFileError
 from ..save import File
 from ..scale import Scale, learn
-from ..settings import Epoch, Network, Size, Training, one_of
+from ..settings import Epoch, Network, Size, Training, Tried, one_of
 from . import sequences, verbs, whole
 from .judged import Judged, parted
 from .whole import CLASSIFYING, Form
@@ -31,7 +31,7 @@ from .whole import CLASSIFYING, Form
 if TYPE_CHECKING:
     import polars
 
-    from ..train import Fit
+    from ..train import Fit, Problem
     from .naming import Parts
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,7 @@ class Classifier:
     them), `reliability_` (bins, 3: the mean probability said, how often that was true, how many of them),
     `histories_` (of each model a record an epoch: training and validation loss) and `history_` (their mean), `parted_`
     (of each model the epoch from which its validation loss rose while its training loss fell, or None; the weights
-    of that epoch are kept), `notes_` (what was noticed and what was done), `device_`.
+    of that epoch are kept), `notes_` (what was noticed and what was done), `tried_` (by `tune`), `device_`.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Classifier:
         *,
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        tune: bool = False,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> Self:
         """Learn the labels y (N,) of the sequences X; returns self.
@@ -114,28 +115,34 @@ class Classifier:
         X           an array (N, T) or (N, T, C), NaN = missing and at the end padding; or a list of arrays (T_i, C) or
                     Series, of any lengths
         checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
+        tune        True tries half and twice the units, a third and three times the learning rate: nine trainings, of
+                    which validation rows pick one (`tried_`)
         on_epoch    called with each epoch's record
         """
         given = sequences.each(X)
         classes, numbers = _classes(y, len(given))
         verbs.resumable(resume, checkpoint)
-        from .. import train  # running a model needs neither
+        from .. import tuning  # running a model needs neither
         from . import naming
 
         scale = learn(np.concatenate(given))
         x, lengths = sequences.block(given, scale, whole.TAIL)
         form, training = self._form(given, len(classes)), self.training or CLASSIFYING[self.size][1]
         used = naming.parts(numbers, self.seed)
-        run = train.Fit({}, device=train.device(self.device))
         data = naming.Data(x, lengths, numbers, self._weights(numbers))
-        problem = naming.problem(data, form, used, training, self.seed, run.device)
-        path = Path(checkpoint) if checkpoint else None
-        epochs = train.fit(problem, training, run, seed=self.seed, checkpoint=path, resume=resume)
-        train.watch(epochs, run, on_epoch)
+
+        def problem(net: Network, device: str) -> Problem:
+            return naming.problem(data, msgspec.structs.replace(form, net=net), used, training, self.seed, device)
+
+        found = tuning.learn(
+            self, problem, form.net, training, checkpoint=checkpoint, resume=resume, tune=tune, on_epoch=on_epoch
+        )
+        form, run = msgspec.structs.replace(form, net=found.net), found.run
         self.classes_, self.channels_ = classes, sequences.names(X, form.channels)
         self.n_features_in_ = x.shape[1] - whole.TAIL
-        self.history_, self.device_ = run.history, run.device
+        self.history_, self.tried_, self.device_ = run.history, found.tried, run.device
         self._remember(Model(form, run.weights, scale), used, data, run)
+        self.notes_ += found.notes
         return self
 
     def _remember(self, model: Model, used: Parts, data: Any, run: Fit) -> None:
@@ -197,8 +204,8 @@ class Classifier:
         spec = Spec(
             "classify", Params(**self.get_params()), model.form, len(next(iter(model.weights.values()))),
             model.temperature, self.classes_.tolist(), _kind(self.classes_), self.channels_, self.n_features_in_,
-            self.verdict_, self.rivals_, len(self.judged_.rows), self.history_, self.histories_, self.notes_,
-            self.device_,
+            self.verdict_, self.rivals_, len(self.judged_.rows), self.history_, self.histories_, self.tried_,
+            self.notes_, self.device_,
         )  # fmt: skip
         arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
         arrays |= {"scale/center": model.scale.center, "scale/spread": model.scale.spread}
@@ -226,7 +233,7 @@ class Classifier:
         found.channels_, found.n_features_in_ = spec.channels, spec.length
         found.verdict_, found.rivals_, found.history_ = spec.verdict, spec.rivals, spec.history
         found.histories_, found.parted_ = spec.histories, [parted(history) for history in spec.histories]
-        found.notes_, found.device_ = spec.notes, spec.device
+        found.tried_, found.notes_, found.device_ = spec.tried, spec.notes, spec.device
         found._judge(Judged(**verbs.under(arrays, "judged")))
         return found
 
@@ -324,6 +331,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     judged: int
     history: list[Epoch]
     histories: list[list[Epoch]]
+    tried: list[Tried]
     notes: list[str]
     device: str
 

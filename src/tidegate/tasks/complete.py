@@ -24,7 +24,7 @@ from ..errors import ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale
 from ..series import SECOND, Series, instant
-from ..settings import Epoch, Network, Size, Training, Window, one_of
+from ..settings import Epoch, Network, Size, Training, Tried, Window, one_of
 from . import filling, verbs
 from .around import Floats, Marks, Recipe, Times
 from .filling import Model
@@ -32,6 +32,8 @@ from .verbs import State
 
 if TYPE_CHECKING:
     import polars
+
+    from ..train import Problem
 
 SIZES: dict[str, tuple[Network, Training]] = {
     "small": (Network(hidden=64), Training(epochs=40, batches=40, batch=32, learning_rate=3e-3)),
@@ -119,8 +121,10 @@ class Completer:
 
     After `fit`: `channels_`, `interval_`, `model_`, `history_` (a record an epoch), `split_` (rows used for what),
     `held_out_` (mean absolute error on the last rows, in spreads of each channel, beside the naive rules'),
-    `linear_` (channels that are only interpolated), `notes_`, `device_`. Recipe: see `filling`, and in the spirit of
-    BRITS (Cao et al. 2018), which has the masks, gaps and directions but no interpolation to begin at.
+    `linear_` (channels that are only interpolated), `notes_`, `tried_` (by `tune`), `device_`.
+
+    Recipe: see `filling`, and in the spirit of BRITS (Cao et al. 2018), which has the masks, gaps and directions but no
+    interpolation to begin at.
     """
 
     def __init__(
@@ -152,6 +156,7 @@ class Completer:
         interval: str | float | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        tune: bool = False,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> Self:
         """Learn how the channels go on and together, from a history with or without holes; returns self.
@@ -159,26 +164,32 @@ class Completer:
         X           Series, array (T, C), data frame, or a path that `read` understands; at least 64 rows
         interval    seconds between rows where X has no clock ("1s" if not given)
         checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
+        tune        True tries half and twice the units, a third and three times the learning rate: nine trainings, of
+                    which validation rows pick one (`tried_`)
         on_epoch    called with each epoch's record
         """
         series = verbs.as_series(X, interval=interval)
         verbs.resumable(resume, checkpoint)
-        from .. import train  # running a model needs neither
+        from .. import tuning  # running a model needs neither
         from . import hiding
 
         past, scale, known = hiding.history(series, self.window or WINDOW)
         recipe, training = self._recipe(len(series.channels), past.length), self.training or SIZES[self.size][1]
-        run = train.Fit({}, device=train.device(self.device))
-        problem, path = hiding.problem(past, recipe, self.seed, run.device), Path(checkpoint) if checkpoint else None
-        epochs = train.fit(problem, training, run, seed=self.seed, checkpoint=path, resume=resume)
-        train.watch(epochs, run, on_epoch)
+
+        def problem(net: Network, device: str) -> Problem:
+            return hiding.problem(past, msgspec.structs.replace(recipe, net=net), self.seed, device)
+
+        found = tuning.learn(
+            self, problem, recipe.net, training, checkpoint=checkpoint, resume=resume, tune=tune, on_epoch=on_epoch
+        )
+        recipe, run = msgspec.structs.replace(recipe, net=found.net), found.run
         plain = Model(recipe, run.weights, scale, known, np.ones(len(filling.BINS) + 1))
         model, doubted, held_out = hiding.finish(past, plain, self.seed)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
-        self.history_, self.device_, self.held_out_ = run.history, run.device, held_out
+        self.history_, self.tried_, self.device_, self.held_out_ = run.history, found.tried, run.device, held_out
         self.linear_ = tuple(series.channels[c] for c in doubted)
         self.split_ = dict(zip(("train", "valid", "calibrate"), past.parts, strict=True))
-        self.notes_ = [*series.notes, *filter(None, [run.stopped, self._doubt()])]
+        self.notes_ = [*series.notes, *filter(None, [*found.notes, run.stopped, self._doubt()])]
         self._remember(model)
         return self
 
@@ -293,7 +304,7 @@ class Completer:
     def _spec(self) -> dict[str, Any]:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "linear": self.linear_}
-        facts |= {"held_out": self.held_out_, "recipe": self.model_.recipe}
+        facts |= {"held_out": self.held_out_, "recipe": self.model_.recipe, "tried": self.tried_}
         spec: dict[str, Any] = msgspec.to_builtins({"task": "complete", "params": self.get_params(), **facts})
         return spec
 
@@ -312,7 +323,8 @@ class Completer:
         arrays = file.arrays(_implied(spec.recipe))
         completer = cls(**msgspec.structs.asdict(spec.params))
         completer.channels_, completer.interval_, completer.clock_ = spec.channels, spec.interval, spec.clock
-        completer.history_, completer.device_, completer.held_out_ = spec.history, spec.device, spec.held_out
+        completer.history_, completer.tried_ = spec.history, spec.tried
+        completer.device_, completer.held_out_ = spec.device, spec.held_out
         completer.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate")}  # in time
         completer.linear_, completer.notes_ = spec.linear, spec.notes
         scale, weights = verbs.built(Scale, arrays, "scale"), verbs.under(arrays, "network")
@@ -365,6 +377,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: bool
     device: str
     history: list[Epoch]
+    tried: list[Tried]
     split: dict[str, tuple[int, int]]
     held_out: dict[str, float]
     linear: tuple[str, ...]

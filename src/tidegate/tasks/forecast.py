@@ -26,7 +26,7 @@ from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale, learn as learn_scale
 from ..series import SECOND, Series, instant
-from ..settings import Epoch, Network, Size, Training
+from ..settings import Epoch, Network, Size, Training, Tried
 from ..windows import on_grid, windows
 from . import segments, verbs, windowed
 from .naive import Rules
@@ -55,7 +55,7 @@ class Forecaster:
     The network is that of SegRNN (Lin et al. 2023; see `segments`), mixed with a linear map by how well each did on
     held-out rows; quantiles are split conformal, for each step and channel. Missing values in the past are drawn as
     lines between what was seen. After `fit`: `channels_`, `interval_`, `clock_`, `model_`, `errors_` (on held-out rows,
-    beside the rules), `history_` (a record an epoch), `split_`, `notes_`, `device_`.
+    beside the rules), `history_` (a record an epoch), `split_`, `notes_`, `tried_` (by `tune`), `device_`.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class Forecaster:
         interval: str | float | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        tune: bool = False,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> Self:
         """Learn from history how what comes depends on what was; returns self.
@@ -98,12 +99,14 @@ class Forecaster:
         exclude     stretches (start, end) to be treated as missing
         interval    seconds between rows where X has no clock ("1s" if not given)
         checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
+        tune        True tries half and twice the units, a third and three times the learning rate: nine trainings, of
+                    which validation rows pick one (`tried_`)
         on_epoch    called with each epoch's record
         """
         series = verbs.as_series(X, interval=interval)
         form, levels = self._form(len(series.channels)), self._levels()
         verbs.resumable(resume, checkpoint)
-        from .. import train  # running a model needs neither
+        from .. import tuning  # running a model needs neither
         from . import practice
 
         values = np.where(series.outside(exclude)[:, None], series.values, np.nan)
@@ -111,16 +114,21 @@ class Forecaster:
         rows, _ = on_grid(values, series.times, series.interval, most=form.lookback + form.horizon)
         parts = practice.split(len(rows), form, self.held_out, series.name)
         scale = learn_scale(rows[: parts["train"][1]])
-        past, training = practice.History(scale.apply(rows), form, parts), self.training or FORECASTING[self.size][1]
-        run = train.Fit({}, device=train.device(self.device))
-        task = practice.problem(past, training, self.seed, run.device)
-        path = Path(checkpoint) if checkpoint else None
-        train.watch(train.fit(task, training, run, seed=self.seed, checkpoint=path, resume=resume), run, on_epoch)
-        model, errors = practice.finish(past, scale, run.weights, levels)
+        z, training = scale.apply(rows), self.training or FORECASTING[self.size][1]
+
+        def past(net: Network) -> practice.History:
+            return practice.History(z, msgspec.structs.replace(form, net=net), parts)
+
+        found = tuning.learn(
+            self, lambda net, device: practice.problem(past(net), training, self.seed, device),
+            form.net, training, checkpoint=checkpoint, resume=resume, tune=tune, on_epoch=on_epoch,
+        )  # fmt: skip
+        model, errors = practice.finish(past(found.net), scale, found.run.weights, levels)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
         self.model_, self.errors_, self.split_ = model, errors, parts
-        self.history_, self.device_ = run.history, run.device
-        self.notes_ = [*series.notes, *filter(None, [run.stopped, self._few(len(past.origins("calibrate")))])]
+        self.history_, self.device_, self.tried_ = found.run.history, found.run.device, found.tried
+        few = self._few(len(past(found.net).origins("calibrate")))
+        self.notes_ = [*series.notes, *filter(None, [*found.notes, found.run.stopped, few])]
         self.fingerprint_ = self._fingerprint()
         return self
 
@@ -233,7 +241,7 @@ class Forecaster:
         self._fitted()
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "errors": self.errors_}
-        inside = {"form": self.model_.form, "share": self.model_.share}
+        inside = {"form": self.model_.form, "share": self.model_.share, "tried": self.tried_}
         spec = {"task": "forecast", "params": self.get_params(), **facts, **inside}
         save.write(path, "model", msgspec.to_builtins(spec), self._arrays())
 
@@ -265,7 +273,7 @@ class Forecaster:
         task.model_ = Model(spec.form, weights, scale, rules, spec.share, levels, bands)
         task.channels_, task.interval_, task.clock_ = spec.channels, spec.interval, spec.clock
         task.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate") if name in spec.split}
-        task.history_, task.notes_ = spec.history, spec.notes
+        task.history_, task.tried_, task.notes_ = spec.history, spec.tried, spec.notes
         task.errors_, task.device_ = spec.errors, spec.device
         task.fingerprint_ = task._fingerprint()
         return task
@@ -348,6 +356,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: bool
     device: str
     history: list[Epoch]
+    tried: list[Tried]
     split: dict[str, tuple[int, int]]
     notes: list[str]
     errors: dict[str, tuple[float, float]]

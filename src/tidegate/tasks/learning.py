@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import calibrate, network, scale, surprise, train
 from ..errors import DataError
 from ..scale import Scale
-from ..series import GAP, SECOND, Series
+from ..series import GAP, SECOND, Series, span_text, time_text
 from ..settings import Alarming, Training, Window
 from ..train import Problem
 from ..windows import starts_inside
@@ -262,3 +262,22 @@ def scaled(past: History) -> tuple[Scale, Floats]:
     """The scale of the known rows, and all rows under it."""
     learned = scale.learn(past.known)
     return learned, learned.apply(past.values)
+
+
+def left_out(series: Series, exclude: Iterable[tuple[Any, Any]]) -> list[tuple[int, int]]:
+    """First and last time of each stretch of rows that were left out."""
+    rows = np.flatnonzero(~series.outside(exclude))
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(rows) else []
+    return [(int(series.times[run[0]]), int(series.times[run[-1]])) for run in runs]
+
+
+def facts(series: Series, past: History) -> dict[str, str]:
+    """What was learned from, in words, for the report and `tidegate info`."""
+    count = len(series.channels)
+    size = f"{len(past.values):,} of {len(series):,} rows x {count} channel{'s' * (count != 1)}"
+    return {
+        "data": series.name,
+        "rows": f"{size}, every {span_text(series.interval)}",
+        "from": time_text(past.times[0]) if series.clock else "row 0",
+        "to": time_text(past.times[-1]) if series.clock else f"row {len(series) - 1:,}",
+    }
