@@ -1,4 +1,4 @@
-"""What can be set, in four small frozen structs; `size` is the one dial that most people need.
+"""What can be set, in small frozen structs; `size` is the one dial that most people need.
 
 Every default lives here. A struct prints as the call that makes it, and a wrong value is refused where it is given.
 """
@@ -78,6 +78,19 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         1.0  # standard deviation added to scaled inputs, so that copying the last value does not pay
     )
     patience: Positive = 8  # epochs without a better validation loss before training stops
+
+    def __post_init__(self) -> None:
+        _checked(self)
+
+
+class Onward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a fitted task goes on learning from a stream: a step every so many readings, on a window of so many rows."""
+
+    every: Positive = 8
+    back: Positive = 64
+    learning_rate: Above = 3e-4
+    clip: Above = 1.0  # largest norm of a gradient
+    always: bool = False  # learn from what was just called abnormal, too
 
     def __post_init__(self) -> None:
         _checked(self)

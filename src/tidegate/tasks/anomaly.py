@@ -23,7 +23,7 @@ from ..errors import ModelFileError
 from ..save import File
 from ..scale import Scale
 from ..series import Series, instant, time_text
-from ..settings import SIZES, Alarming, Epoch, Network, Size, Training, Tried, Window, one_of, rate
+from ..settings import SIZES, Alarming, Epoch, Network, Onward, Size, Training, Tried, Window, one_of, rate
 from ..surprise import SPANS, Normal
 from ..together import width
 from . import expect, scoring, verbs
@@ -199,12 +199,15 @@ class AnomalyDetector:
         return self._read(series.values, times, state, name=series.name, notes=notes)
 
     def step(
-        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None
-    ) -> tuple[Verdict, State]:
+        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None,
+        learn: bool | str | Onward = False, target: bool | None = None,
+    ) -> tuple[Verdict, State]:  # fmt: skip
         """One reading in, one verdict out, with the state to go on from; the same bits as `apply` on the whole.
 
         reading  channel name -> value, or the values in the order of `channels_`; None or NaN = missing
         time     when it was read; one interval after the last if not given
+        learn    True: score, then learn from what is normal (`keeping`), in the state; "always": also from what is not
+        target   while learning: what is known of this reading, True = abnormal, False = normal
         """
         self._fitted()
         values = verbs.row(reading, self.channels_)
@@ -212,13 +215,19 @@ class AnomalyDetector:
         now = ahead if time is None else int(time) if isinstance(time, int | np.integer) else instant(time)
         self._later(now, state)
         found = self._read(values, np.array([now], dtype=np.int64), state, name="reading", notes=[])
-        return found.verdict(), found.state
+        if not learn:
+            return found.verdict(), found.state
+        from . import keeping
+
+        return keeping.on(self, state.arrays, found, learn, target)
 
     def _read(
         self, values: NDArray[np.float64], times: NDArray[np.int64], state: State, *, name: str, notes: list[str]
     ) -> Found:
         verbs.same_model(state.model, self.fingerprint_)
-        before, model, limit = state.arrays, self.model_, self.threshold_
+        before, limit = state.arrays, self.threshold_
+        weights = verbs.under(before, "online/weights")
+        model = msgspec.structs.replace(self.model_, weights=weights) if weights else self.model_
         alarm = AlarmState.from_array(before["alarm"])
         missing = scoring.absent(times, self.interval_, int(before["times"][0]) if alarm.row else None)
         verdicts, cuts, arrays = scoring.run(model, values, missing, before)
@@ -269,14 +278,28 @@ class AnomalyDetector:
 
     # ------------------------------------------------------------------ files
 
-    def save(self, path: str | Path) -> None:
-        """Write everything that running needs to one .safetensors file; an older file survives any failure."""
+    def save(self, path: str | Path, *, state: State | None = None) -> None:
+        """Write everything that running needs to one .safetensors file; an older file survives any failure.
+
+        With `state`, what that has learned is the model.
+        """
         self._fitted()
-        save.write(path, "model", self._spec(), self._arrays())
+        task = self
+        if state is not None:
+            from . import onward
+
+            task = onward.kept(self, state)
+        save.write(path, "model", task._spec(), task._arrays())
 
     def load_state(self, path: str | Path) -> State:
         """A state that `State.save` wrote, checked to be of this model."""
-        return verbs.load_state(path, self.start())
+
+        def learning(table: save.Table) -> verbs.Arrays:
+            from . import keeping, onward
+
+            return keeping.begin(self.model_, onward.length(table))
+
+        return verbs.load_state(path, self.start(), learning)
 
     def _spec(self) -> dict[str, Any]:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}

@@ -46,6 +46,8 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: str
     by_channel: dict[str, float]
     expected: dict[str, float]
+    notes: tuple[str, ...] = ()
+    """while learning: what was noticed of the stream"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -42,11 +42,15 @@ class State(msgspec.Struct, frozen=True, eq=False):
         save.write(path, "state", {"model": self.model}, self.arrays)
 
 
-def load_state(path: str | Path, like: State) -> State:
-    """Read a state written by `State.save`; `like` is any state of the model that is to go on from it."""
+def load_state(path: str | Path, like: State, learning: Callable[[save.Table], Arrays] | None = None) -> State:
+    """Read a state written by `State.save`; `like` is any state of the model that is to go on from it.
+
+    learning  what a state that goes on learning has besides, by what the file has; None where a task cannot
+    """
     file = save.open_file(path, "state")
     same_model(file.spec.get("model"), like.model, where=str(path))
-    implied = {name: (array.shape, str(array.dtype)) for name, array in like.arrays.items()}
+    more = learning(file.table) if learning and any(name.startswith("online/") for name in file.table) else {}
+    implied = {name: (array.shape, str(array.dtype)) for name, array in {**like.arrays, **more}.items()}
     return State(file.arrays(implied), like.model)
 
 

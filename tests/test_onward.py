@@ -1,0 +1,260 @@
+"""Learning on from a stream: the answer first, then a step, all in the state; what is abnormal is not learned."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tidegate as tg
+from tidegate.series import SECOND, Series
+from tidegate.settings import Onward
+from tidegate.tasks import keeping, onward
+
+pytest.importorskip("torch")
+
+SMALL: dict[str, Any] = {"network": tg.Network(hidden=5), "training": tg.Training(epochs=1, batches=2, batch=4)}
+PACE = Onward(every=3, back=32, learning_rate=1e-3)
+Bits = dict[str, bytes]
+
+
+def new(name: str) -> Any:
+    return {"anomaly": tg.AnomalyDetector}[name](**SMALL)
+
+
+LEARNS = ["anomaly"]
+every_task = pytest.mark.parametrize("name", LEARNS)
+
+
+@pytest.fixture(scope="module")
+def tasks(normal: Series) -> dict[str, Any]:
+    """Each task, fitted."""
+    return {name: new(name).fit(normal) for name in LEARNS}
+
+
+def bits(state: tg.State) -> Bits:
+    return {name: array.tobytes() for name, array in state.arrays.items()}
+
+
+def onwards(task: Any, rows: Series, state: tg.State | None = None, learn: Any = PACE) -> tuple[Any, tg.State]:
+    """The last answer and the state after learning from rows."""
+    answer, state = None, task.start() if state is None else state
+    for values, time in zip(rows.values, rows.times, strict=True):
+        answer, state = task.step(values, state, time=int(time), learn=learn)
+    return answer, state
+
+
+# --- every task -------------------------------------------------------------------------------------------------------
+
+
+@every_task
+def test_the_first_answers_are_those_of_the_fitted_model(name: str, tasks: dict[str, Any], later: Series) -> None:
+    task, state, learning = tasks[name], tasks[name].start(), tasks[name].start()
+    for values in later.values[:5]:
+        answer, state = task.step(values, state)
+        ours, learning = task.step(values, learning, learn=True)
+        assert repr(ours) == repr(answer)
+    assert {n: b for n, b in bits(learning).items() if not n.startswith("online/")} == bits(state)
+
+
+@every_task
+def test_it_learns_in_the_state_and_nowhere_else(name: str, tasks: dict[str, Any], later: Series) -> None:
+    task = tasks[name]
+    fitted, given = {n: w.copy() for n, w in task.model_.weights.items()}, onwards(task, later[:180])[1]
+    before = bits(given)
+    _, state = onwards(task, later[180:], given)
+    assert bits(given) == before
+    assert state.arrays["online/steps"][0] > given.arrays["online/steps"][0] > 0
+    for n, w in task.model_.weights.items():
+        np.testing.assert_array_equal(w, fitted[n])
+    moved = [n for n, w in fitted.items() if not np.array_equal(w, state.arrays[f"online/weights/{n}"])]
+    assert len(moved) > len(fitted) // 2
+
+
+@every_task
+def test_learning_goes_on_after_a_restart_bit_for_bit(
+    name: str, tasks: dict[str, Any], later: Series, tmp_path: Path
+) -> None:
+    task = tasks[name]
+    _, state = onwards(task, later[:150])
+    task.save(tmp_path / "model")
+    state.save(tmp_path / "state")
+    again = tg.load(tmp_path / "model")
+    ours, theirs = onwards(task, later[150:], state), onwards(again, later[150:], again.load_state(tmp_path / "state"))
+    assert bits(ours[1]) == bits(theirs[1]) == bits(onwards(task, later)[1])
+    assert repr(ours[0]) == repr(theirs[0])
+    rest = tg.synth.machine(rows=950, channels=3, seed=0)[900:]
+    assert repr(task.apply(rest, ours[1]).to_frame()) == repr(again.apply(rest, theirs[1]).to_frame())
+
+
+@every_task
+def test_what_was_learned_answers_also_where_it_does_not_go_on_learning(
+    name: str, tasks: dict[str, Any], later: Series
+) -> None:
+    task = tasks[name]
+    _, state = onwards(task, later[:190])
+    whole, one = task.apply(later[190:], state), state
+    for values, time in zip(later.values[190:], later.times[190:], strict=True):
+        _, one = task.step(values, one, time=int(time))
+    assert bits(one) == bits(whole.state)
+    fitted = {**state.arrays, **{f"online/weights/{n}": w for n, w in task.model_.weights.items()}}
+    unlearned = task.apply(later[190:], tg.State(fitted, state.model))
+    assert not whole.to_frame().equals(unlearned.to_frame())
+
+
+@every_task
+def test_what_was_learned_can_be_saved_as_the_model(
+    name: str, tasks: dict[str, Any], later: Series, tmp_path: Path
+) -> None:
+    task = tasks[name]
+    _, state = onwards(task, later)
+    task.save(tmp_path / "learned", state=state)
+    learned = tg.load(tmp_path / "learned")
+    for n, w in learned.model_.weights.items():
+        np.testing.assert_array_equal(w, state.arrays[f"online/weights/{n}"])
+    assert "learned on from 200 readings" in learned.notes_[-1]
+    with pytest.raises(tg.ModelFileError, match="another model"):
+        learned.step(later.values[0], state)
+    task.save(tmp_path / "plain", state=task.start())
+    task.save(tmp_path / "same")
+    assert (tmp_path / "plain").read_bytes() == (tmp_path / "same").read_bytes()
+
+
+@every_task
+def test_learning_needs_no_torch(name: str, tasks: dict[str, Any], later: Series, tmp_path: Path) -> None:
+    tasks[name].save(tmp_path / "model")
+    np.save(tmp_path / "rows.npy", later.values)
+    program = """
+import sys, numpy as np, tidegate as tg
+from tidegate.settings import Onward
+task, rows = tg.load(sys.argv[1]), np.load(sys.argv[2])
+state = task.start()
+for row in rows:
+    _, state = task.step(row, state, learn=Onward(back=32))
+assert state.arrays["online/steps"][0] > 0
+assert not {"torch", "polars", "pandas"} & set(sys.modules)
+"""
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "model"), str(tmp_path / "rows.npy")], check=True, timeout=120
+    )
+
+
+@every_task
+def test_another_length_of_the_window_begins_it_anew(name: str, tasks: dict[str, Any], later: Series) -> None:
+    _, state = onwards(tasks[name], later[:150])
+    steps = int(state.arrays["online/steps"][0])
+    _, state = onwards(tasks[name], later[150:160], state, learn=Onward(back=20, every=1))
+    assert state.arrays["online/steps"][0] == steps
+
+
+@every_task
+def test_a_wrong_wish_is_refused(name: str, tasks: dict[str, Any], later: Series) -> None:
+    with pytest.raises(tg.SettingError, match="learn='often'"):
+        tasks[name].step(later.values[0], tasks[name].start(), learn="often")
+    with pytest.raises(tg.SettingError, match="every"):
+        Onward(every=0)
+
+
+@every_task
+def test_a_file_of_a_state_with_a_window_of_no_rows_is_refused(
+    name: str, tasks: dict[str, Any], later: Series, tmp_path: Path
+) -> None:
+    _, state = onwards(tasks[name], later[:5])
+    bent = {**state.arrays, "online/rows": state.arrays["online/rows"][:0]}
+    tg.State(bent, state.model).save(tmp_path / "state")
+    with pytest.raises(tg.ModelFileError, match="a window of shape"):
+        tasks[name].load_state(tmp_path / "state")
+
+
+def test_a_gradient_that_is_no_number_moves_nothing() -> None:
+    arrays = onward.begin({"w": np.ones(2, np.float32)})
+    same = onward.step(arrays, lambda weights: (weights["w"] * np.float32(np.inf)).sum(), PACE)
+    assert same["online/weights/w"].tolist() == [1.0, 1.0]
+    moved = onward.step(arrays, lambda weights: (weights["w"] * np.float32(2)).sum(), PACE)
+    np.testing.assert_allclose(moved["online/weights/w"], 1.0 - 1e-3, atol=1e-6)
+    assert arrays["online/steps"][0] == 0
+
+
+# --- the detector: what is abnormal is not learned --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def detector(steady: Series) -> Any:
+    return tg.AnomalyDetector(false_alarms="1/hour", **SMALL).fit(steady[:1000])
+
+
+def test_what_was_called_abnormal_is_not_learned_unless_it_is_told(detector: Any, steady: Series) -> None:
+    broken = tg.synth.plant(steady[1000:], "level", 150, 200, channels=("level",), size=8.0)
+    _, calm = onwards(detector, broken[:150])
+    assert calm.arrays["online/told"].any()
+    verdict, state = onwards(detector, broken[150:350], calm)
+    assert verdict.open
+    assert not state.arrays["online/told"].any()
+    learned = int(state.arrays["online/steps"][0]) - int(calm.arrays["online/steps"][0])
+    assert learned <= keeping.WAIT // PACE.every
+    _, state = onwards(detector, broken[150:350], calm, learn="always")
+    assert state.arrays["online/told"].all()
+
+
+def test_who_knows_better_is_believed(detector: Any, steady: Series) -> None:
+    _, state = onwards(detector, steady[1000:1150])
+    told = state.arrays["online/told"]
+    _, after = detector.step(steady.values[1150], state, learn=PACE, target=True)
+    assert told.any()
+    assert not after.arrays["online/told"].any()
+    odd = steady.values[1150] + 50.0
+    _, after = detector.step(odd, state, learn=PACE, target=False)
+    assert after.arrays["online/told"][-1]
+    assert after.arrays["online/told"].sum() >= told.sum() - 1
+
+
+def test_a_row_is_learned_from_only_after_the_rows_behind_it_were_normal(detector: Any, steady: Series) -> None:
+    pace = Onward(every=1, back=32)
+    _, state = onwards(detector, steady[1000 : 1000 + 32 + keeping.WAIT - 1], learn=pace)
+    assert state.arrays["online/steps"][0] == 0
+    _, state = detector.step(steady.values[1000 + 32 + keeping.WAIT - 1], state, learn=pace)
+    assert state.arrays["online/steps"][0] == 1
+
+
+def test_the_window_bridges_what_the_network_bridges(detector: Any, steady: Series) -> None:
+    rows, absent = steady[1000:1200], np.zeros(200, bool)
+    absent[60:66] = True
+    empty, state, other = np.where(absent[:, None], np.nan, rows.values), detector.start(), detector.start()
+    pace = Onward(every=10**6, back=32)
+    for row, time in enumerate(rows.times.tolist()):
+        _, other = detector.step(empty[row], other, time=time, learn=pace)
+        if not absent[row]:
+            _, state = detector.step(empty[row], state, time=time, learn=pace)
+    for part in ("rows", "told", "filled", "held", "first"):
+        np.testing.assert_array_equal(state.arrays[f"online/{part}"], other.arrays[f"online/{part}"])
+    _, state = detector.step(rows.values[0], state, time=time + 40 * SECOND, learn=pace)
+    assert state.arrays["online/filled"][0] == 1
+
+
+def test_the_state_at_the_beginning_of_the_window_is_that_of_the_stream(detector: Any, steady: Series) -> None:
+    rows, pace = steady[1000:1180], Onward(every=10**6, back=32)
+    _, state = onwards(detector, rows, learn=pace)
+    before = detector.apply(rows[: len(rows) - 32 - keeping.WAIT]).state
+    np.testing.assert_array_equal(state.arrays["online/first"], before.arrays["hidden"])
+    np.testing.assert_array_equal(state.arrays["online/held"], before.arrays["held"])
+
+
+def test_drift_is_said_when_no_alarm_says_it() -> None:
+    level: Any = np.zeros(2)
+    for _ in range(keeping.SPAN - 1):
+        level, notes = keeping._drift(level, 0.1, called=False)
+    assert notes == ()
+    level, notes = keeping._drift(level, 0.1, called=False)
+    assert "recalibrate" in notes[0]
+    assert "higher" in notes[0]
+    for _ in range(1000):
+        level, notes = keeping._drift(level, float("nan"), called=False)
+        level, notes = keeping._drift(level, 0.9, called=True)  # an alarm is not drift
+    assert "higher" in notes[0]
+    for _ in range(1000):
+        level, notes = keeping._drift(level, 0.6, called=False)
+    assert notes == ()
