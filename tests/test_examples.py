@@ -33,6 +33,10 @@ def test_a_hidden_second_half_goes_on_with_the_slope() -> None:
     assert result("04_masked_half.py") <= 50  # zeros: 59,312; the last value: 7,973; chance alone gives a walk about 13
 
 
+def test_two_hidden_units_learn_the_inverse_of_every_step() -> None:
+    assert result("08_inverted.py") <= 0.005  # a tutorial: .009
+
+
 def test_every_example_is_run_by_a_test() -> None:
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):

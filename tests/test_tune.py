@@ -30,6 +30,9 @@ def task(name: str, **given: Any) -> Any:
 def learn(task: Any, name: str, **given: Any) -> Any:
     if name == "classify":
         return task.fit(*synth.spikes(120, seed=0), **given)
+    if name == "tag":
+        series = synth.machine(rows=2000, channels=2, seed=0)
+        return task.fit(series, series.values[:, 0] > np.median(series.values[:, 0]), **given)
     return task.fit(synth.machine(rows=2000, channels=2, seed=0), **given)
 
 
@@ -37,7 +40,7 @@ def weights(task: Any) -> dict[str, bytes]:
     return {name: w.tobytes() for name, w in task.model_.weights.items()}
 
 
-SWEPT = ("anomaly", "forecast", "complete", "classify")
+SWEPT = ("anomaly", "forecast", "complete", "classify", "tag")
 
 
 @pytest.fixture(scope="module", params=SWEPT)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from .tasks.forecast import Forecaster as Forecaster
     from .tasks.found import Alarm as Alarm, Found as Found, Verdict as Verdict
     from .tasks.outlook import Backtest as Backtest, Forecast as Forecast
+    from .tasks.tag import Tagger as Tagger
+    from .tasks.tagged import Tagged as Tagged
     from .tasks.verbs import State as State
 
 __version__ = "0.1.0"
@@ -69,6 +71,8 @@ _HOMES = {
     "Completer": "tasks.complete",
     "Completed": "tasks.complete",
     "Filled": "tasks.complete",
+    "Tagger": "tasks.tag",
+    "Tagged": "tasks.tagged",
     "State": "tasks.verbs",
     "load": "tasks",
     "report": "",

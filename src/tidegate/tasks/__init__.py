@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from .classify import Classifier
     from .complete import Completer
     from .forecast import Forecaster
+    from .tag import Tagger
 
-Kind = TypeVar("Kind", bound="AnomalyDetector | Forecaster | Completer | Classifier")
+Kind = TypeVar("Kind", bound="AnomalyDetector | Forecaster | Completer | Classifier | Tagger")
 
 
 def _anomaly() -> type[AnomalyDetector]:
@@ -44,8 +45,15 @@ def _classify() -> type[Classifier]:
     return Classifier
 
 
+def _tag() -> type[Tagger]:
+    from .tag import Tagger
+
+    return Tagger
+
+
 TASKS: dict[str, Callable[[], Any]] = {
-    "anomaly": _anomaly, "forecast": _forecast, "complete": _complete, "classify": _classify
+    "anomaly": _anomaly, "forecast": _forecast, "complete": _complete, "classify": _classify,
+    "tag": _tag,
 }  # fmt: skip
 
 

@@ -1,0 +1,107 @@
+"""The network of the tagger: a recurrent stack, in one direction or both, and at every step one number for each answer.
+
+It is as plain as it can be (one layer and a linear head where the size is "small"), so that a stream can go on learning
+with the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import kernels, network
+from ..cells import PARTS
+from ..errors import SettingError
+from ..scale import Scale
+from ..settings import Network, Training
+
+TAGGING: dict[str, tuple[Network, Training]] = {
+    "small": (
+        Network(hidden=32),
+        Training(epochs=50, batches=25, batch=32, learning_rate=1e-2, noise=0.1, patience=15),
+    ),
+    "medium": (
+        Network(hidden=64),
+        Training(epochs=60, batches=40, batch=32, learning_rate=5e-3, noise=0.1, patience=20),
+    ),
+    "large": (
+        Network(hidden=128, layers=2, dropout=0.2),
+        Training(epochs=80, batches=40, batch=32, learning_rate=3e-3, noise=0.1, patience=25),
+    ),
+}
+CLIP = 10.0  # scaled readings go no further
+Direction = Literal["past", "both"]
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the network is, apart from its weights."""
+
+    channels: int
+    outputs: int
+    """classes, or targets"""
+    net: Network
+    direction: Direction
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.outputs < 1:  # a file may say anything
+            raise SettingError(f"{self.channels} channels, {self.outputs} answers", wanted="1 or more of both")
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """What the names of the weights of each direction end in, as torch's do."""
+        return ("", "_reverse") if self.direction == "both" else ("",)
+
+
+def shapes(form: Form) -> network.Shapes:
+    """Names and shapes of all weights.
+
+    >>> sorted(shapes(Form(channels=1, outputs=3, net=Network(hidden=2), direction="past")))
+    ['bias_hh_l0', 'bias_ih_l0', 'head.bias', 'head.weight', 'weight_hh_l0', 'weight_ih_l0']
+    """
+    width, found = form.net.hidden * len(form.ways), network.Shapes()
+    for layer in range(form.net.layers):
+        one = network.stack_shapes(msgspec.structs.replace(form.net, layers=1), width if layer else 2 * form.channels)
+        found |= {f"{name.removesuffix('0')}{layer}{way}": shape for way in form.ways for name, shape in one.items()}
+    return found | network.dense_shapes("head", width, form.outputs)
+
+
+def inputs(scale: Scale, values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Readings (T, C), NaN = missing -> scaled, 0 where missing, beside their mask (T, 2C)."""
+    z, seen = np.clip(scale.apply(values), -CLIP, CLIP), ~np.isnan(values)
+    return np.concatenate([np.where(seen, z, 0.0), seen], axis=-1, dtype=np.float32, casting="same_kind")
+
+
+def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Callable[[Any], Any] = lambda h: h) -> Any:
+    """x (..., N, T, 2C) from `inputs`, each row lengths (..., N) long -> answers (..., N, T, outputs).
+
+    Memory begins empty. With the model axis (M, ...) everything has it: x, lengths and all weights.
+    """
+    for layer in range(form.net.layers):
+        x = drop(x) if layer else x
+        told = [_scan(params, form, f"l{layer}", x)]
+        if form.direction == "both":
+            told.append(kernels.turn(_scan(params, form, f"l{layer}_reverse", kernels.turn(x, lengths)), lengths))
+        x = kernels.join(told) if len(told) > 1 else told[0]
+    w, b = params["head.weight"], params["head.bias"]
+    many = w.ndim == 3
+    return kernels.linear(drop(x), w[..., None, :, :] if many else w, b[..., None, None, :] if many else b)
+
+
+def _scan(params: network.Params, form: Form, name: str, x: Any) -> Any:
+    sides = (PARTS[form.net.cell], *x.shape[:-2], form.net.hidden)
+    start = np.zeros(sides, x.dtype) if kernels.is_numpy(x) else x.new_zeros(sides)
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return kernels.scan(form.net.cell, x, start, tuple(params[f"{kind}_{name}"] for kind in kinds))[0]
+
+
+def onward(params: network.Params, form: Form, x: Any, state: Any) -> tuple[Any, Any]:
+    """The same for one sequence x (T, 2C) that goes on from a state (layers, parts, 1, H): answers (T, outputs), state.
+
+    Only with direction "past".
+    """
+    h, state = network.stack(params, form.net, x[None], state)
+    return network.dense(params, "head", h)[0], state
