@@ -137,6 +137,32 @@ def test_hiding_takes_only_what_is_known() -> None:
     assert (hidden.sum(axis=1) == seen.sum(axis=1)).any(), "whole channels are hidden too"
 
 
+def test_the_kind_of_a_cell_is_how_far_it_is_from_what_was_read_in_time_and_in_channels() -> None:
+    values = np.array([[np.nan, 1.0], [1.0, np.nan], [np.nan, np.nan], [np.nan, 2.0], [5.0, 3.0], [np.nan, 4.0]])
+    recipe = Recipe(channels=2, net=Network(), direction="both", length=9)
+    around_them = around(values[None], (np.arange(6) * SECOND)[None], recipe, 1.0)
+    kinds = filling.kinds(around_them, recipe, ~np.isnan(values)[None])[0]
+    few, reaches = np.divmod(kinds, filling.REACHES)
+    assert (reaches[0, 0], reaches[5, 0]) == (0, 0), "before the first and beyond the last reading"
+    assert (reaches[4, 1], reaches[2, 0], reaches[2, 1]) == (1, 1, 1), "reaches of 1/2, 3/4 and 2/3 rows"
+    assert few[:, 0].tolist() == [0, 1, 1, 0, 0, 0] and few[:, 1].tolist() == [1, 0, 1, 1, 0, 1]
+
+
+def test_a_kind_of_cell_in_which_the_network_is_worse_is_filled_by_the_naive_guess() -> None:
+    rng = np.random.default_rng(0)
+    n = 4000
+    truth, kind = rng.standard_normal(n), rng.integers(1, 3, n)
+    linear = truth + 0.5 * rng.standard_normal(n)
+    fill = np.where(kind == 1, truth + 0.1 * rng.standard_normal(n), truth + 2.0 * rng.standard_normal(n))
+    none, row = np.zeros(n), np.sort(rng.integers(0, 500, n))
+    judged = hiding.Trial(row, np.zeros(n, np.int64), truth, fill, none, linear, linear, kind)
+    trust = hiding.trusted(judged, 1)[:, 0]
+    assert trust[1] == 1.0 and trust[2] == 0.0
+    assert trust[0] == trust[5] == judged.best(np.ones(n, bool)), "of which there are too few: as all of the channel"
+    luck = hiding.Trial(row, np.zeros(n, np.int64), truth, linear + rng.standard_normal(n), none, linear, linear, kind)
+    assert not hiding.trusted(luck, 1).any()
+
+
 # --- what comes out -------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +226,30 @@ def test_a_slope_goes_on_where_no_second_neighbour_is() -> None:
     completer = tg.Completer(training=tg.Training(epochs=3, batches=20, learning_rate=3e-3)).fit(shown[:300])
     done = completer.apply(shown)
     assert np.abs(done.values[300:, 0] - values[300:]).max() < 0.25 * np.abs(done.linear[300:, 0] - values[300:]).max()
+
+
+def wave(rows: int, seed: int) -> tuple[Series, Series]:
+    """Two sines at irregular times, and the same readings as if the clock were even."""
+    rng = np.random.default_rng(seed)
+    t = np.cumsum(rng.choice([0.2, 0.5, 1.0, 3.0], rows))
+    values = np.column_stack([np.sin(2 * np.pi * t / 12), np.cos(2 * np.pi * t / 12)])
+    ticks = (t * SECOND).astype(np.int64)
+    even = np.linspace(ticks[0], ticks[-1], rows).astype(np.int64)
+    return check(values, ticks, ["a", "b"]), check(values, even, ["a", "b"])
+
+
+def test_on_an_irregular_clock_the_true_time_between_readings_counts() -> None:
+    training = tg.Training(epochs=6, batches=30, batch=16, learning_rate=1e-2)
+    missed = []
+    for clock in (0, 1):
+        learned = tg.Completer(network=tg.Network(hidden=16), training=training).fit(wave(1200, 0)[clock])
+        later = wave(400, 1)[clock]
+        hidden = np.random.default_rng(2).random(later.values.shape) < 0.15
+        done = learned.apply(check(np.where(hidden, np.nan, later.values), later.times, later.channels))
+        missed.append([np.abs(a - later.values)[hidden].mean() for a in (done.values, done.linear)])
+    (true, line), (even, _) = missed
+    assert true < 0.75 * even, "told when readings were made, it fills better than on an even clock"
+    assert true < 0.75 * line
 
 
 # --- one pass -------------------------------------------------------------------------------------------------------
@@ -290,6 +340,7 @@ def test_a_channel_that_is_gone_is_filled_from_the_others(learned: tg.Completer)
     values[:, 2] = np.nan
     done = learned.apply(values)
     assert np.isfinite(done.values).all() and done.filled[:, 2].all() and (done.std[:, 2] > 0).all()
+    assert np.corrcoef(done.values[:, 2], known()[0][:, 2])[0, 1] > 0.7, "the others say much of what it would have"
 
 
 def test_constant_empty_and_huge_channels_survive() -> None:

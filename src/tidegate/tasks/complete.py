@@ -115,9 +115,10 @@ class Completer:
     device     where training runs: "auto" takes a GPU if torch sees one. Running needs neither.
 
     Training hides known cells and fills them, beginning at linear interpolation (at the last value with "past"). Rows
-    that it has not seen then decide, channel by channel, whether the network is believed: where it is no better, the
-    fill is linear interpolation and `notes_` says so. Other rows calibrate the standard deviations. Training needs no
-    complete history. Of `Training`, `noise` has no part in this: hiding is the noise.
+    that it has not seen then decide, by channel and by kind of hole, how far the network is believed: where it gains no
+    more than chance, the fill is linear interpolation, and `notes_` says so of a whole channel. Other rows calibrate
+    the standard deviations. Training needs no complete history and no regular clock. Of `Training`, `noise` has no part
+    in this: hiding is the noise.
 
     After `fit`: `channels_`, `interval_`, `model_`, `history_` (a record an epoch), `split_` (rows used for what),
     `held_out_` (mean absolute error on the last rows, in spreads of each channel, beside the naive rules'),
@@ -183,7 +184,8 @@ class Completer:
             self, problem, recipe.net, training, checkpoint=checkpoint, resume=resume, tune=tune, on_epoch=on_epoch
         )
         recipe, run = msgspec.structs.replace(recipe, net=found.net), found.run
-        plain = Model(recipe, run.weights, scale, known, np.ones(len(filling.BINS) + 1))
+        every = np.ones((filling.KINDS, recipe.channels))
+        plain = Model(recipe, run.weights, scale, known, every, every[:, 0])
         model, doubted, held_out = hiding.finish(past, plain, self.seed)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
         self.history_, self.tried_, self.device_, self.held_out_ = run.history, found.tried, run.device, held_out
@@ -311,7 +313,11 @@ class Completer:
     def _arrays(self) -> verbs.Arrays:
         model = self.model_
         arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
-        return arrays | verbs.flat(model.scale, "scale") | {"known": model.known, "widen": model.widen}
+        return (
+            arrays
+            | verbs.flat(model.scale, "scale")
+            | {"known": model.known, "trust": model.trust, "widen": model.widen}
+        )
 
     @classmethod
     def from_file(cls, file: File) -> Self:
@@ -328,7 +334,8 @@ class Completer:
         completer.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate")}  # in time
         completer.linear_, completer.notes_ = spec.linear, spec.notes
         scale, weights = verbs.built(Scale, arrays, "scale"), verbs.under(arrays, "network")
-        completer._remember(Model(spec.recipe, weights, scale, arrays["known"], arrays["widen"]))
+        known, trust, widen = (arrays[name] for name in ("known", "trust", "widen"))
+        completer._remember(Model(spec.recipe, weights, scale, known, trust, widen))
         return completer
 
     # ------------------------------------------------------------------ settings
@@ -389,4 +396,4 @@ def _implied(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], str]]:
     table = {f"network/{name}": (shape, "float32") for name, shape in filling.shapes(recipe).items()}
     c = (recipe.channels,)
     table |= {"scale/center": (c, "float64"), "scale/spread": (c, "float64"), "known": (c, "bool")}
-    return table | {"widen": ((len(filling.BINS) + 1,), "float64")}
+    return table | {"trust": ((filling.KINDS, *c), "float64"), "widen": ((filling.KINDS,), "float64")}

@@ -37,7 +37,9 @@ Arrays = dict[str, NDArray[Any]]
 WAYS: dict[str, tuple[str, ...]] = {"both": ("past", "future"), "past": ("past",), "none": ()}
 STEADY = 8.0  # log b stays within +- this
 CHUNK = 4096  # rows at a time: bounds the memory of a long history
-BINS = np.array([0.75, 1.5, 3.0, 6.0, 12.0, 24.0])  # reaches between which the calibration of the spread may differ
+BINS = np.array([0.75, 1.5, 3.0, 6.0, 12.0, 24.0])  # reaches between which trust and spread may differ
+REACHES = len(BINS) + 2  # beyond the first or last reading (0), or by their reach between BINS (1 to 7)
+KINDS = 2 * REACHES  # of cells: in a row of which half or more of the other channels were read, and in others
 
 
 class Model(msgspec.Struct, frozen=True, eq=False):
@@ -48,8 +50,10 @@ class Model(msgspec.Struct, frozen=True, eq=False):
     scale: Scale
     known: Marks
     """(C,) channels of which training saw a reading"""
+    trust: Floats
+    """(16, C) how much of what the network would add is added, by `kinds`: 0 is the naive guess, 1 all of it"""
     widen: Floats
-    """(7,) what the standard deviation is multiplied by, for each reach between BINS"""
+    """(16,) what the standard deviation is multiplied by, by the same kinds of cells"""
 
 
 def shapes(recipe: Recipe) -> network.Shapes:
@@ -119,10 +123,23 @@ def run(
             hidden.append(h)
         part = answer(model.weights, hidden, told, facts.beyond[:, first:stop])
         added[:, first:stop], logs[:, first:stop] = part
-    fill = model.scale.undo((facts.guess + added)[0])
-    std = np.sqrt(2.0) * np.exp(logs[0].astype(np.float64)) * model.widen[np.searchsorted(BINS, facts.reach[0])]
+    which = kinds(facts, model.recipe, ~np.isnan(z)[None])[0]
+    fill = model.scale.undo((facts.guess + np.take_along_axis(model.trust, which, axis=0) * added)[0])
+    std = np.sqrt(2.0) * np.exp(logs[0].astype(np.float64)) * model.widen[which]
     std *= np.maximum(1.0, np.abs(facts.beyond[0]))  # further than training could hide, the error of a slope grows so
     return fill, std * model.scale.spread, facts, {**before, **states, **_held(z, times, before)}
+
+
+def kinds(facts: Around, recipe: Recipe, seen: Marks) -> NDArray[np.int64]:
+    """The kind (N, T, C) of each cell, 0 to 15: how far it is from what was observed, in time and in channels.
+
+    What the slope says is not mixed with what lies between readings; a form that reads the past has only the former.
+    """
+    alone = facts.lone if recipe.direction == "past" else facts.lone | (facts.beyond != 0)
+    others = seen.sum(axis=-1, keepdims=True) - seen
+    few = 2 * others < max(1, recipe.channels - 1)
+    found: NDArray[np.int64] = np.where(alone, 0, 1 + np.searchsorted(BINS, facts.reach)) + REACHES * few
+    return found
 
 
 def _ends(model: Model, told: Singles, cuts: list[tuple[int, int]]) -> list[Any]:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import network, scale, train
+from .. import scale, train
 from ..errors import DataError
 from ..scale import Scale
 from ..series import SECOND, Series
@@ -19,14 +19,16 @@ from ..train import Problem
 from ..windows import split
 from . import filling
 from .around import CLIP, Floats, Marks, Recipe, Times, around
-from .filling import BINS, Model
+from .filling import Model
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHORTEST = 64  # rows of history, of which an eighth each judge and calibrate
 DRAWS = 8  # times that the later rows are hidden anew, to judge and to calibrate
-ENOUGH = 200  # hidden cells from which a reach has a calibration of its own
+ENOUGH = 200  # hidden cells from which a kind of them has a trust and a calibration of its own
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the network would add, the first of equals
+STRETCHES, HIGHEST = 8, 0.97  # of time, in each of which rows are alike; how high LEVEL is raised where they differ
 LEVEL, AT_LEVEL = 0.9, 1.645  # of a normal distribution, 90 % lie within 1.645 standard deviations (Laplace: 1.628)
 NLL = 0.1  # weight of the spread in the loss
 
@@ -142,13 +144,29 @@ class _Loss:
 class Trial:
     """Cells of later rows that were hidden and filled: each (n,) for n cells, scaled."""
 
+    row: NDArray[np.int64]
     channel: NDArray[np.int64]
     truth: Floats
     fill: Floats
     std: Floats
     linear: Floats
     last: Floats
-    reach: Floats
+    kind: NDArray[np.int64]
+    """as `filling.kinds` has them"""
+
+    @property
+    def stretch(self) -> NDArray[np.int64]:
+        """Which of STRETCHES of time each cell lies in: one witness, however many cells it has."""
+        found: NDArray[np.int64] = self.row * STRETCHES // (1 + self.row.max(initial=0))
+        return found
+
+    def best(self, which: Marks) -> float:
+        """The share of the network's answer that misses least on some cells; 0 where it gains no more than chance."""
+        wanted, added = (a[which] - self.linear[which] for a in (self.truth, self.fill))
+        missed = np.stack([np.bincount(self.stretch[which], np.abs(wanted - s * added), STRETCHES) for s in SHARES])
+        best = int(missed.sum(axis=1).argmin())
+        gain = missed[0] - missed[best]
+        return SHARES[best] if gain.mean() > gain.std() / np.sqrt(STRETCHES) else 0.0
 
     def mae(self, name: str, channel: int | None = None) -> float:
         """Mean absolute error of "fill", "linear" or "last"; of one channel."""
@@ -170,36 +188,49 @@ def trial(model: Model, past: History, part: tuple[int, int], rng: np.random.Gen
         shown = np.where(hidden, np.nan, z)
         fill, std, facts, _ = filling.run(plain, shown, times, past.interval, filling.begin(model.recipe))
         last = around(shown[None], times[None], naive, past.interval).guess[0]
-        columns = (z, fill, std, facts.guess[0], last, facts.reach[0])
-        found.append([np.nonzero(hidden)[1], *(a[hidden] for a in columns)])
+        columns = (z, fill, std, facts.guess[0], last, filling.kinds(facts, model.recipe, ~np.isnan(shown)[None])[0])
+        found.append([*np.nonzero(hidden), *(a[hidden] for a in columns)])
     return Trial(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def doubted(weights: network.Params, judged: Trial, channels: int) -> tuple[network.Params, list[int]]:
-    """Weights that add nothing to a channel's guess where that was no worse, and which channels these are."""
-    which = [c for c in range(channels) if not judged.mae("fill", c) < judged.mae("linear", c)]
-    changed = {name: w.copy() for name, w in weights.items()}
-    for name in ("add.weight", "add.bias", "skip.weight", "skip.bias", "slope"):
-        changed[name][which] = 0.0
-    return changed, which
+def trusted(judged: Trial, channels: int) -> Floats:
+    """How much of the network's answer (16, C) is believed: what was best on rows that it has not learned from.
+
+    By channel, and by kind of cell where there are enough: so that no gap length pays for the others.
+    """
+    found = np.zeros((filling.KINDS, channels))
+    for c in range(channels):
+        of = judged.channel == c
+        found[:, c] = judged.best(of)
+        for kind in range(filling.KINDS):
+            some = of & (judged.kind == kind)
+            if kind % filling.REACHES and np.count_nonzero(some) >= ENOUGH:
+                found[kind, c] = judged.best(some)
+    return found
 
 
 def finish(past: History, model: Model, seed: int) -> tuple[Model, list[int], dict[str, float]]:
     """The running model, the channels in which it only interpolates, and how it did on rows that chose nothing."""
     judged = trial(model, past, past.parts[1], np.random.default_rng([seed, 1]))
-    weights, which = doubted(model.weights, judged, model.recipe.channels)
-    model = msgspec.structs.replace(model, weights=weights)
+    model = msgspec.structs.replace(model, trust=trusted(judged, model.recipe.channels))
     held = trial(model, past, past.parts[2], np.random.default_rng([seed, 2]))
+    which = np.flatnonzero(~model.trust.any(axis=0)).tolist()
     facts = {"network": held.mae("fill"), "linear": held.mae("linear"), "last_value": held.mae("last")}
     return msgspec.structs.replace(model, widen=_widths(held)), which, facts
 
 
 def _widths(held: Trial) -> Floats:
-    """What makes 90 % intervals hold 90 %: for each reach by itself where there are enough cells, else for all."""
-    ratio, place = np.abs(held.fill - held.truth) / held.std, np.searchsorted(BINS, held.reach)
+    """What makes 90 % intervals hold 90 %: for each kind by itself where there are enough cells, else for all."""
+    ratio = np.abs(held.fill - held.truth) / held.std
     if not len(ratio):
-        return np.ones(len(BINS) + 1)
-    every = np.quantile(ratio, LEVEL)
-    own = [ratio[place == i] for i in range(len(BINS) + 1)]
-    found = [np.quantile(r, LEVEL) if len(r) >= ENOUGH else every for r in own]
-    return np.maximum(np.array(found) / AT_LEVEL, 1e-6)
+        return np.ones(filling.KINDS)
+
+    def reached(level: float) -> Floats:
+        every, own = np.quantile(ratio, level), [ratio[held.kind == kind] for kind in range(filling.KINDS)]
+        return np.array([np.quantile(r, level) if len(r) >= ENOUGH else every for r in own])
+
+    # stretches of time differ, and a new one may be like any of them: as far as they do, more than 90 %
+    inside = ratio <= reached(LEVEL)[held.kind]
+    share = np.array([inside[held.stretch == i].mean() for i in np.unique(held.stretch)])
+    unsure = share.std() / np.sqrt(len(share))
+    return np.maximum(reached(min(LEVEL + unsure, HIGHEST)) / AT_LEVEL, 1e-6)

@@ -188,8 +188,8 @@ def match(series: Series, channels: tuple[str, ...], interval: float, clock: boo
 def _same_pace(series: Series, interval: float, clock: bool) -> None:
     if not series.clock or len(series) < PACED:  # too few to tell another pace from a hole
         return
-    pace = float(np.quantile(np.diff(series.times), 0.25)) / SECOND
-    if not 0.5 < pace / interval < 2:
+    pace, slow = np.quantile(np.diff(series.times) / SECOND, (0.25, 0.75)).tolist()
+    if not pace / 2 < interval < 2 * slow:  # on an irregular clock any pace between them is its own
         where = "the data the model learned from" if clock else "the array the model learned from, or 1 s if not said"
         raise DataError(
             f"the data has a row every {span_text(pace)}",
