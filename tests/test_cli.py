@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import tidegate as tg
-from tidegate import cli, demo, settings, terminal
+from tidegate import cli, demo, fits, settings, terminal
 from tidegate.series import SECOND, Series, instant
 from tidegate.tasks.anomaly import METHODS
 from tidegate.tasks.expect import WIDTHS
@@ -64,7 +64,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, and how well it does is not measured."""
-    monkeypatch.setattr(cli, "_held_out", lambda detector, series: None)
+    monkeypatch.setattr(fits, "_held_out", lambda detector, series: None)
 
 
 @pytest.fixture(scope="session")
@@ -273,7 +273,7 @@ def test_a_part_of_the_file_can_be_taken_and_a_column_ignored(history: Path, tmp
     words = ["--from", "2024-01-01T00:50", "--until", "650", "--ignore", "s1"]
     assert "600 of 600" in tidegate("fit", "anomaly", history, "-o", out, *words).stderr
     assert tg.load(out).channels_ == ("s0", "s2")
-    assert "no channel named s9" in tidegate("fit", "anomaly", history, "-o", out, "--ignore", "s9", code=1).stderr
+    assert "no column named s9" in tidegate("fit", "anomaly", history, "-o", out, "--ignore", "s9", code=1).stderr
 
 
 @pytest.mark.usefixtures("quick")

@@ -6,30 +6,34 @@ Nothing but click is imported until a command runs, so that `tidegate --help` is
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from . import __version__, inputs, outputs
-from .errors import DataError
-from .inputs import READING, Source
-from .terminal import ANOMALY, Group, Verb, needs, progress, ready, say, show_json, show_table
+from . import __version__, fits, inputs, outputs, words
+from .inputs import MANY, READING, Source
+from .terminal import (
+    ANOMALY,
+    DATA,
+    FILE,
+    JSON,
+    MODEL,
+    REPORT,
+    Group,
+    Verb,
+    needs,
+    progress,
+    ready,
+    say,
+    show_json,
+    show_table,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from .evaluate import Evaluation
-    from .series import Series
-    from .settings import Size
-    from .tasks.anomaly import AnomalyDetector
 
-LOOKED_AT = 50_000  # rows of history in which `fit` looks for alarms: a longer one would take too long
-FILE = click.Path(path_type=Path)
-DATA = click.argument("data")
-MODEL = click.argument("model", type=FILE)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-REPORT = click.option("--report", type=FILE, metavar="FILE.html", help="Write an HTML report.")
-LABELS = click.option("--labels", metavar="COL", help="The column that says which rows are abnormal (1) or not (0).")
+IGNORE = click.option("--ignore", callback=inputs.names, metavar="A,B", help="With --wide: columns that are no steps.")
 
 
 @click.group(
@@ -37,7 +41,7 @@ LABELS = click.option("--labels", metavar="COL", help="The column that says whic
 )
 @click.version_option(__version__, prog_name="tidegate")
 def main() -> None:
-    """Learn how a machine normally behaves; say when it does not.
+    """Learn from sensor history; say what is unusual, what comes next, what is missing, what a sequence is.
 
     \b
       tidegate demo                                           the whole job, on a recording that ships
@@ -48,243 +52,216 @@ def main() -> None:
     """
 
 
-@main.group()
-def fit() -> None:
-    """Learn from history, and write a model.
-
-    \b
-      tidegate fit anomaly healthy.csv -o pump.safetensors
-    """
+main.add_command(fits.fit)
 
 
-class Learner(NamedTuple):
-    """What is learned, and how."""
+class Asked(NamedTuple):
+    """What `apply` is asked for beyond its answer."""
 
-    size: Size
-    false_alarms: str
-    method: str
-    form: str
-    cell: str
-    seed: int
-    device: str
-
-
-class Written(NamedTuple):
-    """What `fit` writes, and where training goes on from."""
-
-    out: Path
-    report: Path | None
-    checkpoint: Path | None
-    resume: bool
-
-
-@fit.command(cls=Verb)
-@DATA
-@click.option("-o", "--out", required=True, type=FILE, metavar="MODEL", help="The model file to write.")
-@click.option(
-    "--false-alarms",
-    default="1/week",
-    callback=inputs.budget,
-    help="How many normal running may give.",
-)
-@click.option("--size", type=click.Choice(["small", "medium", "large"]), default="small", help="The one dial.")
-@click.option("--channels", callback=inputs.names, metavar="A,B", help="The columns to learn from, if not all.")
-@click.option("--ignore", callback=inputs.names, metavar="A,B", help="Columns not to learn from.")
-@LABELS
-@click.option(
-    "--exclude",
-    multiple=True,
-    callback=inputs.stretches,
-    metavar="START..END",
-    help="Known-bad history; may be repeated.",
-)
-@REPORT
-@JSON
-@click.option(
-    "--method",
-    type=click.Choice(["both", "prediction", "reconstruction"]),
-    default="both",
-    help="Foresee, look back, or both.",
-)
-@click.option("--form", type=click.Choice(["streaming", "classical"]), default="streaming", help="Of looking back.")
-@click.option(
-    "--cell", type=click.Choice(["gru", "lstm", "rnn_tanh", "rnn_relu"]), default="gru", help="Of the network."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="The same seed gives the same model.")
-@click.option("--device", default="auto", help="Where to train; auto takes a GPU if there is one.")
-@click.option("--checkpoint", type=FILE, metavar="FILE", help="Written after every epoch.")
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint, if there is one.")
-@READING
-def anomaly(source: Source, learner: Learner, written: Written, exclude: list[tuple[str, str]], as_json: bool) -> None:
-    """Learn what is normal, to say later what is unusual.
-
-    \b
-      tidegate fit anomaly healthy.csv -o pump.safetensors
-      tidegate fit anomaly year.csv -o pump.safetensors --until 2024-03-09 --exclude 2024-02-01..2024-02-03
-      tidegate fit anomaly sqlite:///plant.db --query "select * from pump" -o pump.safetensors
-
-    DATA: a CSV, Parquet or JSON lines file of normal running, or the URL of a database.
-    """
-    if written.resume and not written.checkpoint:
-        raise click.UsageError("--resume goes on from a checkpoint: give --checkpoint FILE too")
-    ready(written.out, written.report, written.checkpoint, inputs=(source.data,))
-    needs("torch", "train")
-    needs("plotly", "report") if written.report else None
-    series = source.series()
-    bad = _known_bad(series, exclude)
-    detector = _learn(series, learner, written, bad)
-    detector.save(written.out)
-    kept = series.outside(bad)
-    evaluation = _held_out(detector, series)
-    outputs.say_learned(detector, evaluation, written.out)
-    found = detector.apply(series) if written.report or len(series) <= LOOKED_AT else None
-    outputs.say_history(found, kept, series.clock) if found else None
-    if written.report and found:
-        outputs.report(written.report, detector, found, evaluation)
-    if as_json:
-        held = outputs.evaluated(evaluation) if evaluation else None
-        show_json({"model": written.out, **outputs.about(detector), "held_out": held})
-
-
-def _known_bad(series: Series, exclude: Iterable[tuple[str, str]]) -> list[tuple[Any, Any]]:
-    """The stretches not to learn from: those given, and those that the labels mark."""
-    from .evaluate import marked
-    from .metrics import events
-
-    given = [inputs.stretch(series, *pair) for pair in exclude]
-    if series.labels is None:
-        return given
-    bad = events(marked(series.labels, series.name))
-    return given + [inputs.stretch(series, str(first), str(after)) for first, after in bad.tolist()]
-
-
-def _learn(series: Series, learner: Learner, written: Written, bad: list[tuple[Any, Any]]) -> AnomalyDetector:
-    from .settings import SIZES
-    from .tasks.anomaly import AnomalyDetector
-
-    detector = AnomalyDetector(
-        method=learner.method,
-        form=learner.form,
-        cell=learner.cell,
-        size=learner.size,
-        false_alarms=learner.false_alarms,
-        device=learner.device,
-        seed=learner.seed,
-    )
-    with progress(f"learning {series.name}", SIZES[learner.size][1].epochs) as show:
-        return detector.fit(
-            series,
-            exclude=bad,
-            checkpoint=written.checkpoint,
-            resume=written.resume,
-            on_epoch=lambda epoch: show(epoch.epoch + 1, f"loss {epoch.loss:.4f}"),
-        )
-
-
-def _held_out(detector: AnomalyDetector, series: Series) -> Evaluation | None:
-    """What can be measured on rows that training never saw, of the series learned; nothing where they are too few."""
-    from . import evaluate
-
-    try:
-        return evaluate.planted(detector, series)
-    except DataError as error:
-        say(f"not measured: {error.saw}")
-        return None
+    state: Path | None
+    quantiles: list[float] | None
+    false_alarms: str | None
+    fail_on_anomaly: bool
 
 
 @main.command(cls=Verb)
 @MODEL
 @DATA
-@click.option("-o", "--out", metavar="OUT", help="Where scores go: .csv, .parquet, .jsonl; - is CSV on stdout.")
+@click.option(
+    "-o",
+    "--out",
+    callback=outputs.in_form,
+    metavar="OUT",
+    help="Where the answer goes: .csv, .parquet, .jsonl; - is CSV on stdout.",
+)
 @REPORT
-@click.option("--state", type=FILE, metavar="FILE", help="Go on from here, if it exists; written after.")
-@click.option("--false-alarms", callback=inputs.budget, metavar="BUDGET", help="Another budget than the model's.")
-@click.option("--fail-on-anomaly", is_flag=True, help=f"Exit with {ANOMALY} if there is an alarm.")
 @JSON
-@READING
-def apply(
-    model: Path,
-    source: Source,
-    out: str | None,
-    report: Path | None,
-    state: Path | None,
-    false_alarms: str | None,
-    fail_on_anomaly: bool,
-    as_json: bool,
-) -> None:
-    """Score new data, raise alarms, and name the channels to blame.
+@click.option("--state", type=FILE, metavar="FILE", help="Go on from here, if it exists; written after.")
+@click.option("--quantiles", callback=inputs.levels, metavar="Q,Q", help="Of a forecast; else a band of 90 %.")
+@click.option("--false-alarms", callback=inputs.budget, metavar="BUDGET", help="Another budget than the detector's.")
+@click.option("--fail-on-anomaly", is_flag=True, help=f"Exit with {ANOMALY} if there is an alarm.")
+@MANY
+@IGNORE
+@READING  # fmt: skip
+def apply(model: Path, source: Source, out: str | None, report: Path | None, asked: Asked, as_json: bool) -> None:
+    """Score, forecast, fill or classify new data, by what the model is.
 
     \b
       tidegate apply pump.safetensors today.csv -o scores.csv
       tidegate apply pump.safetensors today.csv --report today.html --fail-on-anomaly
       tidegate apply pump.safetensors today.csv -o today.parquet --state pump.state    and tomorrow again
+      tidegate apply load.safetensors load.csv -o tomorrow.csv --quantiles 0.1,0.5,0.9
+      tidegate apply gestures.safetensors new.csv -o - --sequence id
 
-    Needs no torch. With --json the alarms are printed as JSON.
+    Needs no torch. With --json the answer is printed as JSON.
     """
     if out == "-" and as_json:
-        raise click.UsageError("-o - and --json both write to stdout: give the scores a file")
-    if out not in (None, "-") and not str(out).lower().endswith(outputs.FORMATS):
-        raise click.UsageError(f"{out} does not say in which form: end it with {', '.join(outputs.FORMATS)}")
-    file = Path(out) if out and out != "-" else None
-    ready(file, report, state, inputs=(model, source.data))
-    needs("plotly", "report") if report else None
-    detector = _load(model)
-    if false_alarms:
-        detector.set_params(false_alarms=false_alarms)
-    series = source.series(detector)
-    found = detector.apply(series, detector.load_state(state) if state and state.exists() else None)
+        raise click.UsageError("-o - and --json both write to stdout: give the answer a file")
+    ready(Path(out) if out and out != "-" else None, report, asked.state, inputs=(model, source.data))
+    task = _load(model, report)
+    inputs.refuse_others(task, {**asked._asdict(), **source.about_many()})
+    if asked.false_alarms:
+        task.set_params(false_alarms=asked.false_alarms)
+    data, told = source.given(task), words.told(task)
+    result = _applied(task, data, asked.state)
     if out:
-        outputs.scores(found, series.clock, out)
-    outputs.say_found(found, series)
+        frame = told.frame(result, data)
+        outputs.table(words.with_quantiles(frame, result, asked.quantiles) if asked.quantiles else frame, out)
+    told.applied(result, data)
     if report:
-        from .evaluate import beside
-
-        outputs.report(report, detector, found, beside(detector, series, found))
-    if state:
-        found.state.save(state)
+        read = list(data.values()) if isinstance(data, dict) else data
+        outputs.report(report, task, result, _beside(task, data, result), data=read)
+    if asked.state:
+        result.state.save(asked.state)
     if as_json:
-        show_json(outputs.alarms(found, series))
-    if fail_on_anomaly and found.alarms:
+        show_json(told.plain(result, data))
+    if asked.fail_on_anomaly and result.alarms:
         sys.exit(ANOMALY)
+
+
+def _load(model: Path, report: Path | None = None) -> Any:
+    """The model of any task; refused before any work where it has no report."""
+    from .tasks import load
+
+    task = load(model)
+    outputs.reportable(type(task).__name__) if report else None
+    return task
+
+
+def _applied(task: Any, data: Any, state: Path | None) -> Any:
+    """What a task says of data; with the file of a state, as the continuation of what it has seen."""
+    if isinstance(data, dict):
+        return task.apply(list(data.values()))
+    if not state:
+        return task.apply(data)
+    begun = task.start()  # refused where a task has no state
+    return task.apply(data, task.load_state(state) if state.exists() else begun)
+
+
+def _beside(task: Any, data: Any, found: Any) -> Evaluation | None:
+    """What baselines say of the same rows, where that needs no truth."""
+    from . import evaluate
+    from .tasks.anomaly import AnomalyDetector
+
+    return evaluate.beside(task, data, found) if isinstance(task, AnomalyDetector) else None
+
+
+class Truth(NamedTuple):
+    """What is known of the data, or is to be hidden in it."""
+
+    events: Path | None
+    history: str | None
+    every: int | None
+    hide: float | None
+    pattern: str | None
+    seed: int | None
 
 
 @main.command(cls=Verb)
 @MODEL
 @DATA
-@LABELS
-@click.option("--events", type=FILE, metavar="FILE.csv", help="Known events, in columns start and end.")
-@click.option("--history", metavar="DATA", help="What the model learned from: checks the split for leaks.")
+@click.option("--labels", metavar="COL", help="The column of labels: abnormal (1) or not (0); what a sequence is.")
+@click.option("--events", type=FILE, metavar="FILE.csv", help="Known events of a machine, in columns start and end.")
+@click.option(
+    "--history", metavar="DATA", help="What the model learned from: leaks are looked for, more rules stand beside."
+)
+@click.option("--every", type=click.IntRange(min=1), metavar="ROWS", help="Forecast only from one row in so many.")
+@click.option(
+    "--hide",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Of the known readings, to be filled; 0.1 if not given.",
+)
+@click.option(
+    "--pattern",
+    type=click.Choice(["points", "stretches", "rows"]),
+    help="In which readings are hidden; points if not given.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of what is hidden; 0 if not given.")
 @REPORT
 @JSON
+@MANY
+@IGNORE
 @READING
-def evaluate(
-    model: Path, source: Source, events: Path | None, history: str | None, report: Path | None, as_json: bool
-) -> None:
-    """Compare with what is known to have happened, baselines beside.
+def evaluate(model: Path, source: Source, truth: Truth, report: Path | None, as_json: bool) -> None:
+    """Compare with what is known to have happened, simple rules beside.
 
     \b
       tidegate evaluate pump.safetensors march.csv --labels anomaly
       tidegate evaluate pump.safetensors march.csv --events failures.csv --report march.html
       tidegate evaluate pump.safetensors march.csv --labels anomaly --history healthy.csv
+      tidegate evaluate load.safetensors march.csv                            forecasts from every row
+      tidegate evaluate air.safetensors march.csv --hide 0.2 --pattern stretches
+      tidegate evaluate gestures.safetensors test.csv --sequence id --labels gesture
 
-    Without labels or events: how often each rule alarms.
+    Of a detector without labels or events: how often each rule alarms.
     """
+    if source.labels and truth.events:
+        raise click.UsageError("--labels and --events both say what is abnormal: give one of them")
+    ready(report, inputs=(model, source.data, truth.events, truth.history))
+    task = _load(model, report)
+    inputs.refuse_others(task, {**truth._asdict(), **source.about_many(), "labels": source.labels})
+    judged = JUDGES[type(task).__name__](task, source, truth)
+    evaluation = judged.evaluation
+    words.say_notes([*judged.notes, *evaluation.notes])
+    if report:
+        outputs.report(report, task, judged.result, evaluation, data=judged.data, truth=judged.truth)
+    show_json(outputs.evaluated(evaluation)) if as_json else click.echo(str(evaluation))
+
+
+class Judged(NamedTuple):
+    """A table, what was noticed, and what a report shows beside: what the task said, of which data, and the truth."""
+
+    evaluation: Evaluation
+    notes: list[str]
+    result: Any
+    data: Any
+    truth: Any = None
+
+
+def _judge_detector(task: Any, source: Source, truth: Truth) -> Judged:
     from . import evaluate as judge
 
-    if source.labels and events:
-        raise click.UsageError("--labels and --events both say what is abnormal: give one of them")
-    ready(report, inputs=(model, source.data, events, history))
-    needs("plotly", "report") if report else None
-    detector = _load(model)
-    series = source.series(detector)
-    known = inputs.events(events, series) if events else []
-    past = source._replace(data=history, first=None, until=None, labels=None).series(detector) if history else None
-    evaluation, found = judge.detector(detector, series, events=known, history=past)
+    series = source.series(task)
+    known = inputs.events(truth.events, series) if truth.events else []
+    past = source.of(truth.history).series(task) if truth.history else None
+    evaluation, found = judge.detector(task, series, events=known, history=past)
     clean = ["no leak between the history and this data"] if past and not evaluation.notes else []
-    outputs.say_notes([*series.notes, *found.notes, *evaluation.notes, *clean])
-    if report:
-        outputs.report(report, detector, found, evaluation)
-    show_json(outputs.evaluated(evaluation)) if as_json else click.echo(str(evaluation))
+    return Judged(evaluation, [*series.notes, *found.notes, *clean], found, series)
+
+
+def _judge_forecaster(task: Any, source: Source, truth: Truth) -> Judged:
+    from . import measures
+
+    series = source.series(task)
+    evaluation = measures.forecaster(task, series, every=truth.every or 1)
+    return Judged(evaluation, [*series.notes], evaluation.detail, series)
+
+
+def _judge_completer(task: Any, source: Source, truth: Truth) -> Judged:
+    from . import measures
+
+    series = source.series(task)
+    share, pattern, seed = truth.hide or 0.1, truth.pattern or "points", truth.seed or 0
+    evaluation = measures.completer(task, series, share=share, pattern=pattern, seed=seed)
+    return Judged(evaluation, [*series.notes], evaluation.detail, None, series)
+
+
+def _judge_classifier(task: Any, source: Source, truth: Truth) -> Judged:
+    from . import measures
+
+    many = source.many(task)
+    past = source.of(truth.history, labels=True).many(task) if truth.history else {}
+    known, right = inputs.label_each(past) if past else None, inputs.label_each(many)
+    read = list(many.values())
+    evaluation = measures.classifier(task, read, right, history=list(past.values()) or None, known=known)
+    return Judged(evaluation, [], evaluation.detail, read, right)
+
+
+JUDGES = {
+    "AnomalyDetector": _judge_detector, "Forecaster": _judge_forecaster, "Completer": _judge_completer,
+    "Classifier": _judge_classifier,
+}  # fmt: skip
 
 
 @main.command(cls=Verb)
@@ -301,19 +278,15 @@ def info(model: Path | None, as_json: bool) -> None:
     """
     from . import kernels
 
-    told = {"model": model, **outputs.about(_load(model))} if model else outputs.installed()
+    told = outputs.installed()
+    if model:
+        task = _load(model)
+        told = {"model": model, **words.told(task).about(task)}
     told["runs on"] = kernels.BACKENDS
     if as_json:
         return show_json(told)
     for name, value in told.items():
         click.echo(f"{name:<13}{outputs.in_words(value)}")
-
-
-def _load(model: Path) -> AnomalyDetector:
-    from .tasks import load
-    from .tasks.anomaly import AnomalyDetector
-
-    return load(model, AnomalyDetector)
 
 
 @main.group()

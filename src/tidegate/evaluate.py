@@ -42,6 +42,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     baseline_wins: bool
     events: list[tuple[int, int]] = []
     notes: list[str] = []
+    detail: Any = None
+    """what the task said, of which the table was made, where that is not returned beside (see `measures`)"""
 
     def __str__(self) -> str:
         names = list(self.rows[0].metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,8 +13,9 @@ from .errors import DataError, SettingError
 from .terminal import options, say
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .series import Series
-    from .tasks.anomaly import AnomalyDetector
 
 
 def names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
@@ -51,6 +52,17 @@ def span(ctx: click.Context, param: click.Parameter, value: str | None) -> str |
     return _understood(seconds, value)
 
 
+def levels(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
+    """An option's value "0.1, 0.9" as numbers between 0 and 1."""
+    try:
+        found = [float(text) for text in names(ctx, param, value) or []]
+    except ValueError:
+        found = [0.0]
+    if not all(0 < level < 1 for level in found):
+        raise click.BadParameter("write numbers between 0 and 1, as in 0.1,0.5,0.9")
+    return found or None
+
+
 def _understood(reader: Callable[[str], float], value: str | None) -> str | None:
     try:
         return value if value is None or reader(value) else None
@@ -77,6 +89,39 @@ READING = options(
     click.option("--query", metavar="SQL", help="What to ask the database whose URL is given as DATA."),
 )
 """The options of every command that reads data; `Source` holds their values."""
+MANY = options(
+    click.option("--sequence", metavar="COL", help="The column that says which sequence a row belongs to."),
+    click.option("--wide", is_flag=True, default=None, help="Each row is a whole sequence, a column a step."),
+)
+"""The options of commands that read many sequences."""
+ONLY: dict[str, tuple[str, ...]] = {
+    "false_alarms": ("AnomalyDetector",),
+    "fail_on_anomaly": ("AnomalyDetector",),
+    "events": ("AnomalyDetector",),
+    "quantiles": ("Forecaster",),
+    "every": ("Forecaster",),
+    "hide": ("Completer",),
+    "pattern": ("Completer",),
+    "seed": ("Completer",),
+    "labels": ("AnomalyDetector", "Classifier", "Tagger"),
+    "history": ("AnomalyDetector", "Classifier"),
+    "state": ("AnomalyDetector", "Forecaster", "Completer", "Tagger"),
+    "sequence": ("Classifier", "Tagger"),
+    "wide": ("Classifier",),
+    "ignore": ("Classifier",),
+}
+"""option -> the tasks for whose models it means something; all others are for every model"""
+
+
+def refuse_others(task: Any, given: Mapping[str, object]) -> None:
+    """Refuse, as wrong usage, options that mean nothing for the model that was given."""
+    from .words import told
+
+    kind = type(task).__name__
+    for name, value in given.items():
+        if value and kind not in ONLY[name]:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} means nothing for {told(task).noun}: leave it out")
 
 
 class Source(NamedTuple):
@@ -98,27 +143,73 @@ class Source(NamedTuple):
     time_format: str | None
     first: str | None
     until: str | None
+    sequence: str | None
+    wide: bool | None
 
-    def series(self, model: AnomalyDetector | None = None) -> Series:
+    def about_many(self) -> dict[str, object]:
+        """What was said that only many sequences need."""
+        return {"sequence": self.sequence, "wide": self.wide, "ignore": self.ignore}
+
+    def of(self, data: str | None, *, labels: bool = False) -> Source:
+        """Another source that is read in the same way, all of it."""
+        return self._replace(data=data or "", first=None, until=None, labels=self.labels if labels else None)
+
+    def given(self, task: Any) -> Series | dict[str, Series]:
+        """What a fitted task reads: one series, or many sequences."""
+        return self.many(task) if type(task).__name__ == "Classifier" else self.series(task)
+
+    def many(self, model: Any = None) -> dict[str, Series]:
+        """Many sequences by name, from a table, a folder or a .ts file; for a model only its channels."""
+        from msgspec.structs import replace
+
+        self._one_way()
+        channels = model.channels_ if model and not self.wide else self.channels
+        many: dict[str, Series] = self._read(channels, modelled=model is not None, many=True)
+        if model and self.wide and len(model.channels_) == 1:  # a wide table has no name for what it holds
+            many = {name: replace(series, channels=model.channels_) for name, series in many.items()}
+        return many
+
+    def _one_way(self) -> None:
+        """Refuse what does not say, or says twice, what a sequence is."""
+        path = Path(self.data)
+        files = path.is_dir() or (not path.exists() and any(mark in self.data for mark in "*?["))
+        ways = {"--sequence": bool(self.sequence) and not self.wide, "--wide": bool(self.wide)}
+        if files or self.data.lower().endswith((".ts", ".ts.gz")):
+            useless = [way for way, said in ways.items() if said]
+            if useless:
+                raise click.UsageError(f"{self.data} says itself what a sequence is: leave {useless[0]} out")
+        elif not any(ways.values()):
+            raise click.UsageError(
+                "what is a sequence? Give --sequence COL (the rows of a sequence have the same value there), --wide (a "
+                "row is a sequence), a folder with a file each, or a .ts file"
+            )
+        for option, value in (("--from", self.first), ("--until", self.until), ("--interval", self.interval)):
+            if value is not None:
+                raise click.UsageError(f"{option} is for one series, and these are many: leave it out")
+
+    def series(self, model: Any = None) -> Series:
         """The data; for a model only its channels, so that other columns may hold what they like."""
         from .tasks.verbs import as_series
 
         series = self._read(model.channels_ if model else self.channels, modelled=model is not None)
-        if self.ignore and series.select(self.ignore):  # a name that is not there is refused
-            series = series.select([name for name in series.channels if name not in self.ignore])
         if model and not series.clock and self.interval is None:
             series = as_series(series, interval=model.interval_)
         return cut(series, self.first, self.until)
 
-    def _read(self, channels: Sequence[str] | None, *, modelled: bool) -> Series:
+    def _read(self, channels: Sequence[str] | None, *, modelled: bool, many: bool = False) -> Any:
+        """One `Series`, or many by name."""
+        from functools import partial
+
         from .layout import Layout
-        from .reader import read
+        from .reader import read, read_many
 
         layout = Layout(
-            delimiter=self.delimiter, decimal=self.decimal, encoding=self.encoding, time_format=self.time_format
-        )
+            delimiter=self.delimiter, decimal=self.decimal, encoding=self.encoding, time_format=self.time_format,
+            wide=bool(self.wide), ignore=tuple(self.ignore or ()),
+        )  # fmt: skip
+        reader = partial(read_many, id=self.sequence) if many else partial(read, interval=self.interval)
         try:
-            return read(
+            return reader(
                 self.data,
                 time=self.time.split(",") if self.time and "," in self.time else self.time,
                 channels=channels,
@@ -127,7 +218,6 @@ class Source(NamedTuple):
                 duplicates=self.duplicates,
                 missing=self.missing,
                 zone=self.zone,
-                interval=self.interval,
                 layout=layout,
             )
         except DataError as error:
@@ -152,6 +242,22 @@ def cut(series: Series, first: str | None, until: str | None) -> Series:
     """
     start, stop = (int(text) if text is not None and text.isdecimal() else text for text in (first, until))
     return series if start is None and stop is None else series[start:stop]
+
+
+def label_each(many: Mapping[str, Series]) -> NDArray[Any]:
+    """The label of each sequence, (N,); refused where there is none, or more than one in a sequence."""
+    import numpy as np
+
+    found = []
+    for name, series in many.items():
+        if series.labels is None:
+            raise click.UsageError("--labels COL: which column says what a sequence is")
+        own = np.unique(series.labels)
+        if len(own) != 1:
+            saw = f"sequence {name} has several labels: {', '.join(map(str, own[:8]))}"
+            raise DataError(saw, wanted="one label a sequence", do="tidegate fit tag learns a label for every step")
+        found.append(own[0])
+    return np.array(found)
 
 
 def stretch(series: Series, first: str, until: str) -> tuple[Any, Any]:

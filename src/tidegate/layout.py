@@ -25,6 +25,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     time_format: str | None = None  # as in "%d/%m/%Y %H:%M"
     sensor: str | None = None  # long tables: the column that names the sensor or the series
     value: str | None = None  # long tables: the column of its readings
+    wide: bool = False  # a row holds a whole sequence, a column a step (`read_many`)
+    ignore: tuple[str, ...] = ()  # columns that are not read
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What the commands leave behind: scores in a file, a report, words on stderr, JSON on stdout."""
+"""What the commands leave behind: a table in a file, a report, JSON on stdout."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from . import __version__
 from .disk import whole
-from .terminal import say
+from .terminal import needs, say
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
-    from numpy.typing import NDArray
 
-    from .calibrate import Threshold
     from .evaluate import Evaluation
-    from .series import Series
-    from .tasks.anomaly import AnomalyDetector
-    from .tasks.found import Alarm, Found
 
 FORMATS = (".csv", ".parquet", ".jsonl")
-LISTED = 20  # alarms named on stderr; all of them are in the output
 STAMP = "%Y-%m-%dT%H:%M:%S%.fZ"
 EXTRAS = {"torch": "train", "SQLAlchemy": "sql", "psutil": "record", "plotly": "report", "matplotlib": "plots"}
 """package -> the extra that brings it"""
@@ -33,9 +28,16 @@ EXTRAS = {"torch": "train", "SQLAlchemy": "sql", "psutil": "record", "plotly": "
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def scores(found: Found, clock: bool, out: str) -> None:
-    """Write a row for every row of the data: CSV, Parquet or JSON lines by the name's end, CSV on stdout for "-"."""
-    frame, content = _frame(found, clock), io.BytesIO()
+def in_form(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """An option's value that must be "-" or the name of a file in a form that `table` writes."""
+    if value not in (None, "-") and not str(value).lower().endswith(FORMATS):
+        raise click.UsageError(f"{value} does not say in which form: end it with {', '.join(FORMATS)}")
+    return value
+
+
+def table(frame: pl.DataFrame, out: str) -> None:
+    """Write a table: CSV, Parquet or JSON lines by the name's end, CSV on stdout for "-"."""
+    content = io.BytesIO()
     if out.lower().endswith(".parquet"):
         frame.write_parquet(content)
     elif out.lower().endswith(".jsonl"):
@@ -50,17 +52,7 @@ def scores(found: Found, clock: bool, out: str) -> None:
         file.write(content.getbuffer())
 
 
-def _frame(found: Found, clock: bool) -> pl.DataFrame:
-    """No score is an empty cell, not the word NaN; rows without a clock are numbered."""
-    import polars as pl
-
-    frame = found.to_frame().with_columns(pl.col(pl.Float64).fill_nan(None))
-    return frame if clock else frame.drop("time").with_row_index("row")
-
-
-def report(
-    path: Path, task: Any, result: Any = None, evaluation: Any = None, *, data: Any = None, truth: Any = None
-) -> None:
+def report(path: Path, task: Any, result: Any, evaluation: Any, *, data: Any = None, truth: Any = None) -> None:
     """Write the HTML report of any task (`report.page` says what each argument may be) and say where it is."""
     from . import report as pages
 
@@ -68,101 +60,16 @@ def report(
     say(f"report: {path}")
 
 
-# ---- words -----------------------------------------------------------------------------------------------------------
+def reportable(kind: str) -> None:
+    """Refuse before any work a report for which something is not there."""
+    from .report import PAGES
 
-
-def say_learned(detector: AnomalyDetector, evaluation: Evaluation | None, out: Path) -> None:
-    """After `fit`: what was learned from which rows, how well it does beside baselines, what its alarms are worth."""
-    from .report import rate
-
-    learned = detector.learned_
-    say(f"learned from {learned['data']}: {learned['rows']}, {learned['from']} to {learned['to']}")
-    for use, (first, last) in zip(detector.split_, detector.split_times_, strict=True):
-        say(f"  {use:<10}{_when(first, last, detector)}")
-    epochs = detector.history_
-    say(f"  {len(epochs)} epochs in {sum(e.seconds for e in epochs):.1f} s on {detector.device_}")
-    say_notes(detector.notes_)
-    if evaluation:
-        say(f"\n{evaluation}\n")
-    limit = detector.threshold_
-    say(f"budget: {rate(limit.kept)}{', as asked' if limit.kept <= limit.asked else ', the least that can be kept'}")
-    say(f"  {limit.note}") if limit.note else None
-    say(f"model: {out} ({out.stat().st_size / 1000:,.0f} kB)")
-
-
-def say_history(found: Found, kept: NDArray[np.bool_], clock: bool) -> None:
-    """After `fit`: alarms in the history, outside of what was left out: it may not be as normal as was thought."""
-    from .evaluate import sentence
-
-    inside = [alarm for alarm in found.alarms if kept[alarm.first_row]]
-    if inside:
-        count = "an alarm" if len(inside) == 1 else f"{len(inside)} alarms"
-        say(f"  noticed: {count} in this history; --exclude what was not normal")
-    for alarm in sorted(inside, key=lambda each: each.p_value)[:3]:
-        say(f"    {sentence(alarm, clock)}")
-
-
-def _when(first: int, last: int, detector: AnomalyDetector) -> str:
-    from .series import SECOND, time_text
-
-    if detector.clock_:
-        return f"{time_text(first)} to {time_text(last)}"
-    rows = [round(time / (detector.interval_ * SECOND)) for time in (first, last)]
-    return f"rows {rows[0]:,} to {rows[1]:,}"
-
-
-def say_found(found: Found, series: Series) -> None:
-    """After `apply`: the alarms, the budget they come from, and what was noticed."""
-    from .evaluate import sentence
-    from .report import rate
-
-    scored, count = int((found.reason_code == 0).sum()), len(found.alarms)
-    say(f"{found.name}: {len(found):,} row{'s' * (len(found) > 1)}, {scored:,} scored")
-    say_notes([*series.notes, *found.notes, *_unscored(found)])
-    say(f"{found.count} at a budget of {rate(found.threshold.kept)}")
-    if found.threshold.kept > found.threshold.asked:
-        say(f"  {found.threshold.note}")
-    for alarm in found.alarms[:LISTED]:
-        say(f"  {sentence(alarm, series.clock)}")
-    if count > LISTED:
-        say(f"  and {count - LISTED} more")
-
-
-def _unscored(found: Found) -> list[str]:
-    """Why rows have no score, and how many."""
-    import numpy as np
-
-    from .tasks.scoring import REASONS
-
-    counts = np.bincount(found.reason_code, minlength=len(REASONS)).tolist()
-    return [f"{n:,} rows have no score: {why}" for why, n in zip(REASONS, counts, strict=True) if why and n]
-
-
-def say_notes(notes: list[str] | tuple[str, ...]) -> None:
-    """What was noticed, each once."""
-    for note in dict.fromkeys(notes):
-        say(f"  noticed: {note}")
+    if kind not in PAGES:
+        raise click.UsageError(f"--report: there is no page about a {kind} yet; leave it out")
+    needs("plotly", "report")
 
 
 # ---- plain values, for JSON and for `info` ---------------------------------------------------------------------------
-
-
-def alarms(found: Found, series: Series) -> dict[str, Any]:
-    """What `apply --json` prints."""
-    return {
-        "data": found.name,
-        "rows": len(found),
-        "scored": int((found.reason_code == 0).sum()),
-        "threshold": found.threshold,
-        "alarms": [_alarm(alarm, series.clock) for alarm in found.alarms],
-        "notes": list(dict.fromkeys([*series.notes, *found.notes, *_unscored(found)])),
-    }
-
-
-def _alarm(alarm: Alarm, clock: bool) -> dict[str, Any]:
-    when = {"start": iso(alarm.start), "end": iso(alarm.end)} if clock else {}
-    rows = {"first_row": alarm.first_row, "last_row": alarm.last_row}
-    return {**when, **rows, "p_value": alarm.p_value, "channels": alarm.channels, "open": alarm.open}
 
 
 def evaluated(evaluation: Evaluation) -> dict[str, Any]:
@@ -174,33 +81,6 @@ def evaluated(evaluation: Evaluation) -> dict[str, Any]:
         "methods": {row.name: row.metrics for row in evaluation.rows},
         "notes": evaluation.notes,
     }
-
-
-def about(detector: AnomalyDetector) -> dict[str, Any]:
-    """What a model is, what it learned from, and what its alarms are worth."""
-    from .series import span_text
-
-    net, limit = detector.model_.heads.net, detector.threshold_
-    weights = sum(w.size for w in detector.model_.weights.values())
-    best = min(detector.history_, key=lambda epoch: epoch.loss)
-    return {
-        "task": "anomaly",
-        "channels": detector.channels_,
-        "interval": span_text(detector.interval_),
-        "learned": detector.learned_,
-        "method": f"{detector.method}, {detector.form}",
-        "network": f"{net.in_words}, {weights:,} weights",
-        "training": f"{len(detector.history_)} epochs on {detector.device_}, best loss {best.loss:.4f}",
-        "budget": _budget(limit),
-        "seed": detector.seed,
-        "notes": detector.notes_,
-    }
-
-
-def _budget(limit: Threshold) -> dict[str, Any]:
-    from .report import rate
-
-    return {"asked": rate(limit.asked), "kept": rate(limit.kept), "threshold": limit.value, "note": limit.note}
 
 
 def installed() -> dict[str, Any]:
@@ -235,14 +115,3 @@ def in_words(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
     return str(value)
-
-
-def iso(nanoseconds: int) -> str:
-    """UTC nanoseconds as ISO 8601.
-
-    >>> iso(1_500_000_000)
-    '1970-01-01T00:00:01.500Z'
-    """
-    from .series import time_text
-
-    return time_text(nanoseconds).replace(" ", "T") + "Z"

@@ -1,4 +1,4 @@
-"""CSV, Parquet, JSON lines, SQL, data frames and NumPy -> `Series`, one or many.
+"""CSV, Parquet, JSON lines, SQL, data frames and NumPy -> `Series`, one or many; many from .ts files too.
 
 A source becomes a table (`sources.py`), the table's columns of times become one of UTC nanoseconds (`times.py`), a long
 table (a row a sensor and time) is made wide, and what is left must be numbers (`tables.py`). Each step refuses what it
@@ -77,7 +77,7 @@ def read_many(
     zone: str | None = None,
     layout: Layout = FOUND_OUT,
 ) -> dict[str, Series]:
-    """Many `Series` by name: one a file of a folder, a pattern or a list; else one a value of the column `id`.
+    """Many `Series` by name: one a file of a folder, a pattern or a list; one a value of the column `id`; or of a .ts.
 
     >>> import polars as pl
     >>> days = ["2024-01-01", "2024-01-02", "2024-01-01"]
@@ -85,7 +85,9 @@ def read_many(
     >>> {name: len(series) for name, series in many.items()}
     {'a': 2, 'b': 1}
 
-    The id column is found in tables like Nixtla's (unique_id, ds, y, ...) and tidy ones. Otherwise as `read`.
+    The id column is found in tables like Nixtla's (unique_id, ds, y, ...) and tidy ones. Files of a folder of folders
+    are named "folder/file", and the folder is their label. `Layout(wide=True)`: a row is a sequence, a column a step.
+    Otherwise as `read`.
     """
     asked = Asked(
         name=_name(source),
@@ -99,9 +101,13 @@ def read_many(
     )
     files = _files(source)
     if files:
-        return {path.name.split(".")[0]: _one(path, None, _renamed(asked, path.name)) for path in files}
-    from . import sources, tables
+        return {name: _of_file(path, name, asked) for name, path in files.items()}
+    from . import archives, sources, tables
 
+    if str(source).lower().endswith((".ts", ".ts.gz")):
+        return archives.ts(sources.text(Path(source), asked), asked)
+    if layout.wide:
+        return archives.wide(sources.table(source, query, asked), id, asked)
     parts, notes = tables.parted(sources.table(source, query, asked), id, asked)
     return {name: tables.series(part, _renamed(asked, name), list(notes)) for name, part in parts.items()}
 
@@ -136,16 +142,44 @@ def _name(source: Any) -> str:
     return "array" if isinstance(source, np.ndarray) else "table"
 
 
-def _files(source: Any) -> list[Path]:
-    """The files of a folder, a pattern or a list of paths; none if the source is one table."""
+def _of_file(path: Path, name: str, asked: Asked) -> Series:
+    """One file of many; the folder in its name is its label, where no column is."""
+    series, folder = _one(path, None, _renamed(asked, path.name)), name.rpartition("/")[0]
+    if not folder or asked.labels is not None:
+        return series
+    return msgspec.structs.replace(series, labels=np.full(len(series), folder))
+
+
+def _files(source: Any) -> dict[str, Path]:
+    """The files of a folder, a pattern or a list of paths by name; none if the source is one table."""
     if isinstance(source, list | tuple):
-        return [Path(path) for path in source]
+        return _named([Path(path) for path in source])
     if not isinstance(source, str | Path) or "://" in str(source):
-        return []
+        return {}
     path = Path(source)
-    if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-        if not found:
-            raise DataError("a folder without files", wanted="one file a series", where=str(path))
-        return found
-    return [] if path.exists() else sorted(Path(file) for file in glob.glob(str(source)))
+    if not path.is_dir():
+        return {} if path.exists() else _named(sorted(Path(file) for file in glob.glob(str(source))))
+    inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    found = [file for file in inside if file.is_file()]
+    if found:
+        return _named(found)
+    found = [file for folder in inside for file in sorted(folder.iterdir()) if file.is_file() and file.name[0] != "."]
+    if not found:
+        raise DataError("a folder without files", wanted="one file a series", where=str(path))
+    named = {f"{file.parent.name}/{_stem(file)}": file for file in found}
+    return named if len(named) == len(found) else {f"{file.parent.name}/{file.name}": file for file in found}
+
+
+def _named(files: list[Path]) -> dict[str, Path]:
+    """Files by their names without endings; by their whole paths where two would be the same."""
+    named = {_stem(file): file for file in files}
+    return named if len(named) == len(files) else {str(file): file for file in files}
+
+
+def _stem(file: Path) -> str:
+    """The name of a file without its ending.
+
+    >>> _stem(Path("a/run.1.csv.gz"))
+    'run.1'
+    """
+    return Path(file.name.removesuffix(".gz")).stem

@@ -45,15 +45,13 @@ def _from_file(path: Path, asked: Asked) -> pl.DataFrame:
     try:
         if kind in ("parquet", "pq"):
             return pl.read_parquet(path, glob=False)
+        if kind == "ts":
+            raise DataError("a .ts file holds many sequences", do="read_many gives a series each", where=str(path))
         if kind in ("jsonl", "ndjson", "json"):
-            return _from_json(_content(path))
+            return _from_json(unpacked(path))
         return _from_text(path, asked)
     except (OSError, EOFError) as error:
-        raise DataError(
-            f"cannot read it: {getattr(error, 'strerror', None) or error}",
-            where=str(path),
-            do="check the path and its rights",
-        ) from error
+        raise _unreadable(path, error) from error
     except UnicodeError as error:
         do = 'layout=Layout(encoding="latin-1"), say'
         raise DataError(f"text in another encoding: {error}", wanted="UTF-8", do=do, where=str(path)) from error
@@ -65,6 +63,19 @@ def _from_file(path: Path, asked: Asked) -> pl.DataFrame:
         ) from error
 
 
+def text(path: Path, asked: Asked) -> str:
+    """All of a text file that holds no table."""
+    try:
+        return unpacked(path).decode(asked.layout.encoding or "utf-8-sig", "replace")
+    except (OSError, EOFError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    saw = f"cannot read it: {getattr(error, 'strerror', None) or error}"
+    return DataError(saw, where=str(path), do="check the path and its rights")
+
+
 def _from_json(content: bytes) -> pl.DataFrame:
     """JSON lines, or one list of objects; Python's NaN, which is no JSON, is a missing value."""
     content = re.sub(rb":\s*NaN\b", b": null", content)
@@ -73,7 +84,7 @@ def _from_json(content: bytes) -> pl.DataFrame:
     return pl.read_ndjson(content, infer_schema_length=None)
 
 
-def _content(path: Path) -> bytes:
+def unpacked(path: Path) -> bytes:
     """All bytes of a file, unpacked."""
     content = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
     if not content.strip():
@@ -95,7 +106,7 @@ def _from_text(path: Path, asked: Asked) -> pl.DataFrame:
     decimal = asked.layout.decimal or _decimal(rows, delimiter)
     names, skip = _header(rows, decimal, asked)
     plain = encoding in ("utf-8", "utf-8-sig")
-    content: Path | bytes = path if plain and not packed else _content(path)
+    content: Path | bytes = path if plain and not packed else unpacked(path)
     if isinstance(content, bytes) and not plain:
         content = content.decode(encoding).encode()
     numbers = _number_columns(rows[skip:], names, decimal, asked)

@@ -100,10 +100,10 @@ def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
 
 
 def _channels(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> list[str]:
-    """All columns but times, labels, empty columns without a name, and row numbers."""
-    names = []
+    """All columns but times, labels, those to ignore, empty columns without a name, and row numbers."""
+    names, beside = [], (CLOCK, asked.labels, *known(asked.layout.ignore, frame, asked))
     for name in frame.columns:
-        if name in (CLOCK, asked.labels):
+        if name in beside:
             continue
         column = frame[name].cast(pl.Float64, strict=False) if UNNAMED.fullmatch(name) else None
         if column is None or not (frame[name].null_count() == len(column) or (column.diff().drop_nulls() == 1).all()):

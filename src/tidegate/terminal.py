@@ -21,6 +21,11 @@ from .errors import MissingExtraError, SettingError, TidegateError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 ANOMALY = 3  # the exit code of `apply --fail-on-anomaly`; 1 is a failure and 2 is wrong usage
+FILE = click.Path(path_type=Path)
+DATA = click.argument("data")
+MODEL = click.argument("model", type=FILE)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+REPORT = click.option("--report", type=FILE, metavar="FILE.html", help="Write an HTML report.")
 
 
 class Group(click.Group):

@@ -1,0 +1,240 @@
+"""How well a forecaster, a completer or a classifier does: on what it held out, and on data with known answers.
+
+Each answer is an `Evaluation`: the task's line of the table first, the naive rules beside it, and a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import chance
+from .errors import DataError, SettingError
+from .evaluate import Evaluation
+from .pages.frame import Row
+from .series import Series
+from .settings import one_of
+from .tasks import naive, verbs
+from .tasks.classify import Classifier
+from .tasks.complete import Completer
+from .tasks.forecast import Forecaster
+from .tasks.outlook import Backtest
+
+Floats = NDArray[np.float64]
+Marks = NDArray[np.bool_]
+OURS = "network"
+COVER = "in 90 % band"
+AT_LEVEL = 1.645  # standard deviations on both sides of a fill between which 90 % of the truth should lie
+PATTERNS = ("points", "stretches", "rows")
+STRETCH = (3, 24)  # rows that are hidden together
+EVEN = 0.005  # of an error: what is nearer is as good
+
+
+# --- what a task measured when it learned -----------------------------------------------------------------------------
+
+
+def forecaster_held_out(task: Forecaster) -> Evaluation:
+    """The errors on the rows that measured the quantiles, beside the rules."""
+    first, stop = task.split_["calibrate"]
+    what = f"errors on the last {stop - first:,} rows, which chose no weights, in spreads of the channels"
+    return _errors(task.errors_, what, task.verdict_)
+
+
+def completer_held_out(task: Completer) -> Evaluation:
+    """The errors of readings that were hidden in the last rows, beside the naive rules."""
+    first, stop = task.split_["calibrate"]
+    what = f"readings hidden in the last {stop - first:,} rows, which chose nothing; errors in spreads of the channels"
+    return _compared([Row(name=n, metrics={"MAE": e}, baseline=n != OURS) for n, e in task.held_out_.items()], what)
+
+
+def classifier_held_out(task: Classifier) -> Evaluation:
+    """Right answers on the sequences that chose nothing, beside the naive rules; can the labels be predicted at all."""
+    said = task.verdict_
+    ours = {"accuracy": said.accuracy, "F1": _f1(task.confusion_)}
+    rest = [Row(name=n, metrics={"accuracy": a, "F1": np.nan}, baseline=True) for n, a in task.rivals_.items()]
+    what = f"{said.rows:,} sequences that chose nothing, each judged by a model that has not seen it"
+    return _right([Row(name=OURS, metrics=ours), *rest], what, str(said))
+
+
+# --- on data with known answers ---------------------------------------------------------------------------------------
+
+
+def forecaster(task: Forecaster, data: Any, *, every: int = 1) -> Evaluation:
+    """Forecasts from every moment of `data`, or one in `every`, beside the rules; `detail` is the `Backtest`."""
+    test = task.backtest(data, every=every)
+    from_to = f"{len(test):,} forecasts of {test.mean.shape[1]:,} row{'s' * (test.mean.shape[1] != 1)}"
+    return _errors(test.errors, f"{from_to}; errors in spreads of the channels", test.verdict, test)
+
+
+def _errors(
+    errors: dict[str, tuple[float, float]], what: str, verdict: str, test: Backtest | None = None
+) -> Evaluation:
+    ours, cover = next(iter(errors)), {COVER: np.nan} if test else {}
+    figures = {name: {"MSE": mse, "MAE": mae, **cover} for name, (mse, mae) in errors.items()}
+    if test and test.levels[0] <= 0.05 and test.levels[-1] >= 0.95:
+        figures[ours][COVER] = 100 * test.coverage(0.9)
+    rows = [Row(name=name, metrics=each, baseline=name != ours) for name, each in figures.items()]
+    beaten = naive.best({name: mse for name, (mse, _) in errors.items()}, ours)
+    return Evaluation(rows, what, verdict, bool(beaten), detail=test)
+
+
+def completer(task: Completer, data: Any, *, share: float = 0.1, pattern: str = "points", seed: int = 0) -> Evaluation:
+    """Hide known readings of `data`, fill them, and look: beside linear interpolation and the last value.
+
+    share    of the known readings
+    pattern  "points" here and there; "stretches" of 3 to 24 rows of a channel; "rows": those stretches of all channels
+
+    `detail` is the `Completed`. What was missing before stays so and is not judged.
+    """
+    series = verbs.matched(task, data)
+    hidden = hide(~np.isnan(series.values), share, one_of("pattern", pattern, PATTERNS), seed)
+    shown = np.where(hidden, np.nan, series.values)
+    done, last = task.apply(_with(series, shown)), _last(shown)
+    found = {OURS: done.values, "linear": done.linear, "last_value": last}
+    if task.direction == "past":
+        del found["linear"]  # which is the last value there
+    judged = hidden & ~np.isnan(np.stack([*found.values()])).any(axis=0)
+    if not judged.any():
+        raise DataError("no reading could be hidden and filled", wanted="readings around those that are hidden")
+    errors = {name: ((values - series.values) / task.model_.scale.spread)[judged] for name, values in found.items()}
+    within = np.abs(done.values - series.values)[judged] <= AT_LEVEL * done.std[judged]
+    figures = {
+        name: {"MAE": np.abs(e).mean(), "RMSE": np.sqrt((e**2).mean()), COVER: 100 * within.mean()}
+        for name, e in errors.items()
+    }
+    rows = [
+        Row(name=n, metrics={**f, COVER: f[COVER] if n == OURS else np.nan}, baseline=n != OURS)
+        for n, f in figures.items()
+    ]
+    part = 100 * hidden.sum() / (~np.isnan(series.values)).sum()
+    what = f"{int(hidden.sum()):,} readings hidden, {part:.3g} % of those known, in {pattern}, seed {seed}; "
+    what += "errors in spreads of the channels"
+    return _compared(rows, what, done)
+
+
+def hide(known: Marks, share: float, pattern: str, seed: int) -> Marks:
+    """Which of the known cells (T, C) to hide.
+
+    >>> int(hide(np.ones((1000, 2), bool), 0.2, "stretches", seed=0).sum())
+    400
+    """
+    if not 0 < share < 1:
+        raise SettingError(f"share={share}", wanted="a share of the readings, between 0 and 1")
+    rng, c = np.random.default_rng(seed), known.shape[1]
+    wanted = int(np.ceil(share * known.sum()))
+    if pattern == "points":
+        at = rng.permutation(np.flatnonzero(known))[:wanted]
+        points = np.zeros(known.size, dtype=bool)
+        points[at] = True
+        return points.reshape(known.shape)
+    hidden, count = np.zeros_like(known), 0
+    for cell in rng.permutation(np.flatnonzero(known)):
+        if count >= wanted:
+            break
+        row, channel = divmod(int(cell), c)
+        which = slice(None) if pattern == "rows" else slice(channel, channel + 1)
+        length = min(
+            int(rng.integers(STRETCH[0], STRETCH[1] + 1)), -(-(wanted - count) // (c if which.stop is None else 1))
+        )
+        block = np.s_[row : row + length, which]
+        count += int((known[block] & ~hidden[block]).sum())
+        hidden[block] = True
+    return np.asarray(hidden & known)
+
+
+def _with(series: Series, values: Floats) -> Series:
+    from msgspec.structs import replace
+
+    return replace(series, values=values)
+
+
+def _last(shown: Floats) -> Floats:
+    """The last reading of each channel before a hole; before the first, the first."""
+    seen, at = ~np.isnan(shown), np.arange(len(shown))[:, None]
+    before = np.maximum.accumulate(np.where(seen, at, -1), axis=0)
+    first = np.where(seen.any(axis=0), seen.argmax(axis=0), 0)
+    return np.take_along_axis(shown, np.where(before < 0, first, before), axis=0)
+
+
+def _compared(rows: list[Row], what: str, detail: Any = None) -> Evaluation:
+    """The verdict by mean absolute error."""
+    ours = rows[0].metrics["MAE"]
+    best, name = min((row.metrics["MAE"], row.name) for row in rows[1:])
+    said = {"linear": "linear interpolation", "last_value": "the last value"}[name]
+    if best < ours * (1 - EVEN):
+        return Evaluation(rows, what, f"{said} fills better: MAE {best:.3g} against {ours:.3g}", True, detail=detail)
+    if best < ours * (1 + EVEN):
+        return Evaluation(rows, what, f"the network fills as well as {said}: MAE {ours:.3g}", False, detail=detail)
+    verdict = f"the network fills better than every rule: MAE {ours:.3g}, {said} {best:.3g}"
+    return Evaluation(rows, what, verdict, False, detail=detail)
+
+
+def classifier(
+    task: Classifier, data: Any, truth: Sequence[Any] | NDArray[Any], *, history: Any = None, known: Any = None
+) -> Evaluation:
+    """Right answers on labelled sequences, beside the largest class of training; `detail` is the `Labelled`.
+
+    truth            (N,) the label of each sequence
+    history, known   the sequences that the classifier learned from, and their labels: then the nearest one of them
+                     stands beside too
+    """
+    told, right = task.apply(data), np.asarray(truth)
+    if right.shape != told.label.shape:
+        raise DataError(f"{len(right):,} labels for {len(told.label):,} sequences", wanted="one each")
+    names = np.unique(np.concatenate([task.classes_.astype(str), right.astype(str)]))
+    number = {name: i for i, name in enumerate(names.tolist())}
+    true, said = (np.array([number[str(label)] for label in part], dtype=np.int64) for part in (right, told.label))
+    largest = str(task.classes_[task.confusion_.sum(axis=1).argmax()])
+    rules = {"largest class": np.full(len(true), number[largest])}
+    if history is not None:
+        rules["nearest sequence"] = np.array([number[str(label)] for label in _nearest(task, data, history, known)])
+    rows = [Row(name=OURS, metrics=_answers(true, said, len(names)))]
+    rows += [Row(name=n, metrics=_answers(true, one, len(names)), baseline=True) for n, one in rules.items()]
+    strange = sorted(set(right.astype(str)) - set(task.classes_.astype(str)))
+    found = _right(rows, f"{len(true):,} labelled sequences", str(chance.judge([true], [said])), told)
+    if strange:
+        found.notes.append(f"labels that the model does not know, counted as wrong: {', '.join(strange[:8])}")
+    return found
+
+
+def _nearest(task: Classifier, data: Any, history: Any, known: Any) -> NDArray[Any]:
+    """The label of the training sequence with the smallest Euclidean distance, as `naming.nearest` has it."""
+    from .tasks import sequences
+
+    past, new = (sequences.each(X, task.channels_) for X in (history, data))
+    x, _ = sequences.block([*past, *new], task.model_.scale)
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    squares = (flat[: len(past)] ** 2).sum(axis=1)
+    apart = squares - 2.0 * flat[len(past) :] @ flat[: len(past)].T
+    labels: NDArray[Any] = np.asarray(known)[apart.argmin(axis=1)]
+    return labels
+
+
+def _answers(true: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> dict[str, float]:
+    table = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(table, (true, said), 1)
+    return {"accuracy": float((true == said).mean()), "F1": _f1(table)}
+
+
+def _f1(confusion: NDArray[np.int64]) -> float:
+    """The mean over the classes that occur of each one's F1 (macro).
+
+    >>> _f1(np.array([[5, 0], [5, 0]])).__round__(3)
+    0.333
+    """
+    hits, named, real = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    occurs = (named + real) > 0
+    return float((2 * hits[occurs] / (named + real)[occurs]).mean())
+
+
+def _right(rows: list[Row], what: str, chances: str, detail: Any = None) -> Evaluation:
+    """The verdict by accuracy."""
+    ours = rows[0].metrics["accuracy"]
+    best, name = max((row.metrics["accuracy"], row.name) for row in rows[1:])
+    beaten = best >= ours
+    beside = f"{name} {'is as good' if best == ours else 'does better' if beaten else 'is next'}: "
+    verdict = f"{chances}\n{beside}{100 * best:.1f} % against {100 * ours:.1f} %"
+    return Evaluation(rows, what, verdict, best > ours, detail=detail)
