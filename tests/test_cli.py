@@ -16,10 +16,10 @@ import click
 import numpy as np
 import polars as pl
 import pytest
-from click.testing import CliRunner, Result
+from shell import commands, files, frame, tidegate
 
 import tidegate as tg
-from tidegate import cli, demo, fits, settings, terminal
+from tidegate import demo, fits, settings, terminal
 from tidegate.series import SECOND, Series, instant
 from tidegate.tasks.anomaly import METHODS
 from tidegate.tasks.expect import WIDTHS
@@ -28,31 +28,6 @@ from tidegate.tasks.verbs import CELLS
 DOCS = Path(__file__).parents[1] / "docs" / "cli.md"
 NOBODY = 65_534
 HEAVY = ("numpy", "torch", "polars", "rich", "msgspec", "plotly", "sklearn")
-
-
-def frame(series: Series) -> pl.DataFrame:
-    """A series as the table of a CSV file."""
-    times = pl.Series("time", series.times).cast(pl.Datetime("ns", "UTC")).dt.to_string("%Y-%m-%dT%H:%M:%SZ")
-    return pl.DataFrame([times, *(pl.Series(name, series.values[:, i]) for i, name in enumerate(series.channels))])
-
-
-def tidegate(*words: object, code: int = 0) -> Result:
-    """What a command printed; its exit code must be `code`, and what went wrong must be said without a traceback."""
-    result = CliRunner().invoke(cli.main, [str(word) for word in words])
-    unexpected = result.exception if not isinstance(result.exception, SystemExit) else None
-    assert unexpected is None, f"{words}: {unexpected!r}"
-    assert result.exit_code == code, result.stderr
-    return result
-
-
-def commands(
-    group: click.Group = cli.main, before: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command with the words that call it, groups too."""
-    for name, command in group.commands.items():
-        yield (*before, name), command
-        if isinstance(command, click.Group):
-            yield from commands(command, (*before, name))
 
 
 @pytest.fixture
@@ -122,11 +97,6 @@ def model(trained: tg.AnomalyDetector, tmp_path: Path) -> Path:
     """A model file."""
     trained.save(tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
-
-
-def files(folder: Path) -> set[str]:
-    """All names in a folder, hidden ones too."""
-    return {path.name for path in folder.iterdir()}
 
 
 # ---- help, versions, usage -------------------------------------------------------------------------------------------

@@ -250,7 +250,7 @@ def _judge_completer(task: Any, source: Source, truth: Truth) -> Judged:
 def _judge_classifier(task: Any, source: Source, truth: Truth) -> Judged:
     from . import measures
 
-    many = source.many(task)
+    many = source.many(task, labelled=True)
     past = source.of(truth.history, labels=True).many(task) if truth.history else {}
     known, right = inputs.label_each(past) if past else None, inputs.label_each(many)
     read = list(many.values())

@@ -5,6 +5,7 @@ Only click is imported until a command runs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .settings import Size
     from .tasks.anomaly import AnomalyDetector
 
+WIDTHS = 3  # networks that --tune trains one after the other
 LOOKED_AT = 50_000  # rows of history in which `fit anomaly` looks for alarms: a longer one would take too long
 GIVEN = options(
     DATA, click.option("-o", "--out", required=True, type=FILE, metavar="MODEL", help="The model file to write.")
@@ -36,6 +38,7 @@ LEARNING = options(
     click.option(
         "--cell", type=click.Choice(["gru", "lstm", "rnn_tanh", "rnn_relu"]), default="gru", help="Of the network."
     ),
+    click.option("--tune", is_flag=True, help="Try nine settings, and take the best by rows that do not judge."),
     click.option("--seed", type=click.IntRange(min=0), default=0, help="The same seed gives the same model."),
     click.option("--device", default="auto", help="Where to train; auto takes a GPU if there is one."),
     click.option("--checkpoint", type=FILE, metavar="FILE", help="Written after every epoch."),
@@ -56,12 +59,13 @@ class Learner(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What `fit` leaves behind, and where training goes on from."""
+    """What `fit` leaves behind, where training goes on from, and whether other settings are tried."""
 
     out: Path
     report: Path | None
     checkpoint: Path | None
     resume: bool
+    tune: bool
     as_json: bool
 
 
@@ -237,7 +241,7 @@ def classify(source: Source, learner: Learner, class_weight: str | None, written
     from .tasks.classify import Classifier
     from .tasks.whole import CLASSIFYING
 
-    many = source.many()
+    many = source.many(labelled=True)
     task = Classifier(class_weight=class_weight, **learner._asdict())
     labels = inputs.label_each(many)
     _train(partial(task.fit, list(many.values()), labels), source, written, CLASSIFYING[learner.size][1].epochs)
@@ -257,11 +261,13 @@ def _before(source: Source, written: Written, kind: str) -> None:
 
 
 def _train(learn: Callable[..., Any], source: Source, written: Written, epochs: int) -> None:
-    with progress(f"learning {Path(source.data).name}", epochs) as show:
+    done = itertools.count(1)
+    with progress(f"learning {Path(source.data).name}", WIDTHS * epochs if written.tune else epochs) as show:
         learn(
             checkpoint=written.checkpoint,
             resume=written.resume,
-            on_epoch=lambda epoch: show(epoch.epoch + 1, f"loss {epoch.loss:.4f}"),
+            tune=written.tune,
+            on_epoch=lambda epoch: show(next(done) if written.tune else epoch.epoch + 1, f"loss {epoch.loss:.4f}"),
         )
 
 

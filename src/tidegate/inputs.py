@@ -94,6 +94,7 @@ MANY = options(
     click.option("--wide", is_flag=True, default=None, help="Each row is a whole sequence, a column a step."),
 )
 """The options of commands that read many sequences."""
+UNLABELLED = "give --labels COL: which column says what a sequence is"
 ONLY: dict[str, tuple[str, ...]] = {
     "false_alarms": ("AnomalyDetector",),
     "fail_on_anomaly": ("AnomalyDetector",),
@@ -122,6 +123,11 @@ def refuse_others(task: Any, given: Mapping[str, object]) -> None:
         if value and kind not in ONLY[name]:
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{option} means nothing for {told(task).noun}: leave it out")
+    if given.get("state") and getattr(task, "direction", "past") != "past":
+        raise click.UsageError(
+            "--state: this model reads what comes after a row too, so a history is one piece; one that is fitted with "
+            "--direction past goes on from a state"
+        )
 
 
 class Source(NamedTuple):
@@ -158,18 +164,18 @@ class Source(NamedTuple):
         """What a fitted task reads: one series, or many sequences."""
         return self.many(task) if type(task).__name__ == "Classifier" else self.series(task)
 
-    def many(self, model: Any = None) -> dict[str, Series]:
+    def many(self, model: Any = None, *, labelled: bool = False) -> dict[str, Series]:
         """Many sequences by name, from a table, a folder or a .ts file; for a model only its channels."""
         from msgspec.structs import replace
 
-        self._one_way()
+        self._one_way(labelled)
         channels = model.channels_ if model and not self.wide else self.channels
         many: dict[str, Series] = self._read(channels, modelled=model is not None, many=True)
         if model and self.wide and len(model.channels_) == 1:  # a wide table has no name for what it holds
             many = {name: replace(series, channels=model.channels_) for name, series in many.items()}
         return many
 
-    def _one_way(self) -> None:
+    def _one_way(self, labelled: bool) -> None:
         """Refuse what does not say, or says twice, what a sequence is."""
         path = Path(self.data)
         files = path.is_dir() or (not path.exists() and any(mark in self.data for mark in "*?["))
@@ -183,6 +189,8 @@ class Source(NamedTuple):
                 "what is a sequence? Give --sequence COL (the rows of a sequence have the same value there), --wide (a "
                 "row is a sequence), a folder with a file each, or a .ts file"
             )
+        elif labelled and not self.labels:
+            raise click.UsageError(UNLABELLED)
         for option, value in (("--from", self.first), ("--until", self.until), ("--interval", self.interval)):
             if value is not None:
                 raise click.UsageError(f"{option} is for one series, and these are many: leave it out")
@@ -251,7 +259,7 @@ def label_each(many: Mapping[str, Series]) -> NDArray[Any]:
     found = []
     for name, series in many.items():
         if series.labels is None:
-            raise click.UsageError("--labels COL: which column says what a sequence is")
+            raise click.UsageError(UNLABELLED)
         own = np.unique(series.labels)
         if len(own) != 1:
             saw = f"sequence {name} has several labels: {', '.join(map(str, own[:8]))}"

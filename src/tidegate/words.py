@@ -96,6 +96,9 @@ def _stretches(task: Any, series: Series) -> dict[str, str]:
 def _say_training(task: Any) -> None:
     epochs = task.history_
     say(f"  {len(epochs)} epochs in {sum(e.seconds for e in epochs):.1f} s on {task.device_}")
+    for one in getattr(task, "tried_", []):
+        loss = "no end" if one.valid_loss is None else f"{one.valid_loss:.4g}"
+        say(f"  tried {one.hidden} units at rate {one.learning_rate:.2g}: {loss}{' (taken)' * one.chosen}")
     say_notes(_noted(task))
 
 

@@ -1,0 +1,435 @@
+"""The command line of the tasks beside anomalies: every verb on small files, each task by the same sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from shell import commands, files, frame, tidegate
+
+import tidegate as tg
+from tidegate import measures, report
+from tidegate.series import Series
+from tidegate.tasks import TASKS
+from tidegate.tasks.complete import SIZES as COMPLETING
+from tidegate.tasks.segments import FORECASTING
+from tidegate.tasks.whole import CLASSIFYING
+
+pytest.importorskip("torch")
+
+LEARNED = ("forecast", "complete", "classify")
+OPTIONS: dict[str, list[Any]] = {
+    "forecast": ["--horizon", 4, "--lookback", 16],
+    "complete": ["--direction", "past"],
+    "classify": ["--labels", "kind", "--sequence", "id"],
+}
+READ: dict[str, list[Any]] = {"classify": ["--sequence", "id"]}
+every_task = pytest.mark.parametrize("task", LEARNED)
+streams = pytest.mark.parametrize("task", ["forecast", "complete"])
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small size of every task, made much smaller."""
+    tiny = (tg.Network(hidden=4), tg.Training(epochs=2, batches=2, batch=4, noise=0.0))
+    for sizes in (FORECASTING, COMPLETING, CLASSIFYING):
+        monkeypatch.setitem(sizes, "small", tiny)
+
+
+@pytest.fixture(scope="session")
+def machine() -> Series:
+    """A machine that reads once a minute, now and then nothing."""
+    series = tg.synth.machine(rows=700, channels=2, seed=0)
+    values = series.values.copy()
+    values[np.random.default_rng(0).random(values.shape) < 0.1] = np.nan
+    return tg.series.check(values, series.times, series.channels)  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.fixture(scope="session")
+def spikes() -> pl.DataFrame:
+    """48 sequences of two kinds in a long table: id, kind, level."""
+    X, y = tg.synth.spikes(48, length=20, seed=0)
+    rows = [
+        {"id": f"n{i}", "kind": ["plain", "spiked"][int(label)], "level": float(value)}
+        for i, (one, label) in enumerate(zip(X, y, strict=True))
+        for value in np.ravel(one)
+    ]
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture
+def data(machine: Series, spikes: pl.DataFrame, tmp_path: Path) -> dict[str, Path]:
+    """The file from which each task learns here."""
+    frame(machine).write_csv(tmp_path / "machine.csv")
+    spikes.write_csv(tmp_path / "spikes.csv")
+    return dict.fromkeys(LEARNED, tmp_path / "machine.csv") | {"classify": tmp_path / "spikes.csv"}
+
+
+@pytest.fixture
+def model(data: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A function that gives the model file of a task, learned by the command line."""
+
+    def learn(task: str, *more: Any) -> Path:
+        out = tmp_path / f"{task}.safetensors"
+        tidegate("fit", task, data[task], "-o", out, *OPTIONS[task], *more)
+        return out
+
+    return learn
+
+
+def sequences(path: Path) -> list[Series]:
+    """The sequences of a long table."""
+    return [*tg.read_many(path, id="id", channels=["level"]).values()]
+
+
+def wide(long: pl.DataFrame) -> pl.DataFrame:
+    """The long table of sequences with a row a sequence."""
+    steps = long.with_columns(pl.int_range(pl.len()).over("id").alias("step"))
+    return steps.pivot(on="step", index=["id", "kind"], values="level")
+
+
+# ---- fit -------------------------------------------------------------------------------------------------------------
+
+
+@every_task
+def test_fit_writes_a_model_and_says_how_well_it_does_beside_the_rules(
+    task: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "m.safetensors"
+    result = tidegate("fit", task, data[task], "-o", out, *OPTIONS[task])
+    assert result.stdout == ""
+    rule = {"forecast": "seasonal", "complete": "linear", "classify": "largest class"}[task]
+    for said in ("learned from ", "2 epochs", "m.safetensors", rule):
+        assert said in result.stderr
+    assert type(tg.load(out)) is TASKS[task]()
+    assert tg.load(out).device_ == "cpu"
+
+
+@every_task
+def test_fit_tells_the_same_as_json(task: str, data: dict[str, Path], tmp_path: Path) -> None:
+    words = [*OPTIONS[task], "--seed", 3, "--cell", "lstm", "--json"]
+    told = json.loads(tidegate("fit", task, data[task], "-o", tmp_path / "m.safetensors", *words).stdout)
+    assert (told["task"], told["seed"]) == (task, 3)
+    assert told["network"].startswith("lstm, 1 layer of 4 units")
+    assert len(told["held_out"]["methods"]) >= 2
+    assert told["held_out"]["verdict"]
+
+
+@every_task
+def test_the_same_seed_gives_the_same_weights_as_in_python(
+    task: str, data: dict[str, Path], machine: Series, tmp_path: Path
+) -> None:
+    made = [tmp_path / name for name in ("a.safetensors", "b.safetensors")]
+    for path in made:
+        tidegate("fit", task, data[task], "-o", path, *OPTIONS[task], "--seed", 5)
+    ours, again = (tg.load(path).model_.weights for path in made)
+    if task == "classify":
+        many = tg.read_many(data[task], id="id", labels="kind")
+        labels = [str(one.labels[0]) for one in many.values() if one.labels is not None]
+        theirs = tg.Classifier(seed=5).fit(list(many.values()), labels)
+    elif task == "forecast":
+        theirs = tg.Forecaster(horizon=4, lookback=16, seed=5).fit(machine)
+    else:
+        theirs = tg.Completer(direction="past", seed=5).fit(machine)
+    for name, weights in theirs.model_.weights.items():
+        np.testing.assert_array_equal(ours[name], weights)
+        np.testing.assert_array_equal(again[name], weights)
+
+
+@every_task
+def test_training_goes_on_from_its_checkpoint(task: str, data: dict[str, Path], tmp_path: Path) -> None:
+    out, point = tmp_path / "m.safetensors", tmp_path / "point"
+    words = ["fit", task, data[task], "-o", out, *OPTIONS[task], "--checkpoint", point]
+    tidegate(*words)
+    whole = out.read_bytes()
+    tidegate(*words, "--resume")
+    assert out.read_bytes() == whole  # the epochs' seconds too: nothing was trained again
+    assert "checkpoint is of another run" in tidegate(*words, "--resume", "--seed", 9, code=1).stderr
+    assert "give --checkpoint FILE too" in tidegate("fit", task, data[task], "-o", out, "--resume", code=2).stderr
+
+
+def test_settings_are_tried_where_that_is_asked_for(data: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    result = tidegate("fit", "complete", data["complete"], "-o", out, "--tune")
+    assert result.stderr.count("  tried ") == 9
+    assert result.stderr.count(" (taken)") == 1
+
+
+@every_task
+def test_the_choices_are_those_of_the_library(task: str) -> None:
+    from tidegate.tasks.filling import WAYS
+    from tidegate.tasks.verbs import CELLS
+
+    choices = {o.name: set(getattr(o.type, "choices", ())) for o in dict(commands())["fit", task].params}
+    assert choices["size"] == set(FORECASTING) == set(COMPLETING) == set(CLASSIFYING)
+    assert choices["cell"] == set(CELLS)
+    assert choices.get("direction", set(WAYS)) == set(WAYS)
+
+
+def test_known_bad_history_and_columns_are_left_out(data: dict[str, Path], tmp_path: Path) -> None:
+    table = pl.read_csv(data["forecast"]).with_columns(pl.lit("ok").alias("status"))
+    table.write_csv(data["forecast"])
+    out = tmp_path / "m.safetensors"
+    words = ["fit", "forecast", data["forecast"], "-o", out, *OPTIONS["forecast"]]
+    tidegate(*words, "--ignore", "status,s1", "--exclude", "100..200")
+    assert tg.load(out).channels_ == ("s0",)
+    assert "status" in tidegate(*words, code=1).stderr
+
+
+# ---- sequences as users have them ------------------------------------------------------------------------------------
+
+
+def test_a_long_table_a_wide_one_folders_and_a_ts_file_give_the_same_model(
+    spikes: pl.DataFrame, data: dict[str, Path], tmp_path: Path
+) -> None:
+    wide(spikes).write_csv(tmp_path / "wide.csv")
+    for (kind, name), rows in spikes.group_by("kind", "id", maintain_order=True):
+        (tmp_path / "folders" / str(kind)).mkdir(parents=True, exist_ok=True)
+        rows.select("level").write_csv(tmp_path / "folders" / str(kind) / f"{name}.csv")
+    lines = [
+        ",".join(map(repr, row[2:])) + f":{row[1]}" for row in wide(spikes).sort("kind", maintain_order=True).rows()
+    ]
+    text = "@problemName spikes\n@univariate true\n@classLabel true plain spiked\n@data\n" + "\n".join(lines)
+    (tmp_path / "spikes.ts").write_text(text)
+    spikes.sort("kind", maintain_order=True).write_csv(tmp_path / "sorted.csv")
+    given = {
+        "long": [data["classify"], "--sequence", "id", "--labels", "kind"],
+        "wide": [tmp_path / "wide.csv", "--wide", "--sequence", "id", "--labels", "kind"],
+        "sorted": [tmp_path / "sorted.csv", "--sequence", "id", "--labels", "kind"],
+        "folders": [tmp_path / "folders"],
+        "ts": [tmp_path / "spikes.ts"],
+    }
+    weights = {}
+    for name, words in given.items():
+        tidegate("fit", "classify", *words, "-o", tmp_path / f"m {name}")
+        weights[name] = tg.load(tmp_path / f"m {name}").model_.weights
+    for one, other in (("long", "wide"), ("sorted", "ts")):
+        for part in weights[one]:
+            np.testing.assert_array_equal(weights[one][part], weights[other][part])
+    assert tg.load(tmp_path / "m folders").classes_.tolist() == ["plain", "spiked"]
+    answers = {}
+    for name, words in given.items():
+        kept = [word for word in words if word not in ("--labels", "kind")]
+        ignore = ["--ignore", "kind"] if name == "wide" else []
+        if name != "ts":  # in which channels have no names
+            tidegate("apply", tmp_path / "m long", *kept, *ignore, "-o", tmp_path / "a.csv")
+            answers[name] = pl.read_csv(tmp_path / "a.csv")
+    proba = pl.col("p(plain)")
+    assert answers["wide"].equals(answers["long"])
+    assert answers["folders"]["sequence"][0].startswith("plain/n")
+    assert sorted(answers["folders"].select(proba).to_series()) == sorted(answers["long"].select(proba).to_series())
+
+
+def test_what_a_sequence_is_must_be_said_once(data: dict[str, Path], tmp_path: Path) -> None:
+    path, out = data["classify"], tmp_path / "m.safetensors"
+    words = ["fit", "classify", path, "-o", out, "--labels", "kind"]
+    assert "what is a sequence?" in tidegate(*words, code=2).stderr
+    assert "--labels COL" in tidegate("fit", "classify", path, "-o", out, "--sequence", "id", code=2).stderr
+    assert "no column named who" in tidegate(*words, "--sequence", "who", code=1).stderr
+    assert "--from is for one series" in tidegate(*words, "--sequence", "id", "--from", 3, code=2).stderr
+    (tmp_path / "folder").mkdir()
+    folder = ["fit", "classify", tmp_path / "folder", "-o", out, "--labels", "kind"]
+    assert "leave --sequence out" in tidegate(*folder, "--sequence", "id", code=2).stderr
+    assert "a folder without files" in tidegate(*folder, code=1).stderr
+
+
+def test_a_sequence_with_two_labels_is_named(spikes: pl.DataFrame, data: dict[str, Path], tmp_path: Path) -> None:
+    kind = spikes["kind"].to_list()
+    kind[3] = "spiked" if kind[3] == "plain" else "plain"
+    spikes.with_columns(pl.Series("kind", kind)).write_csv(data["classify"])
+    words = ["fit", "classify", data["classify"], "-o", tmp_path / "m", *OPTIONS["classify"]]
+    assert "sequence n0 has several labels: plain, spiked" in tidegate(*words, code=1).stderr
+    assert files(tmp_path) == {"machine.csv", "spikes.csv"}
+
+
+def test_a_ts_file_that_is_not_one_is_refused(tmp_path: Path) -> None:
+    for text, said in (("@data\n", "no sequence"), ("@timestamps true\n@data\n1:a", "timestamps"), ("", "empty")):
+        (tmp_path / "bad.ts").write_text(text)
+        assert said in tidegate("fit", "classify", tmp_path / "bad.ts", "-o", tmp_path / "m", code=1).stderr
+    (tmp_path / "bad.ts").write_text("@classlabel true a b\n@data\n1,x:a\n")
+    assert "sequence 0" in tidegate("fit", "classify", tmp_path / "bad.ts", "-o", tmp_path / "m", code=1).stderr
+    assert "read_many" in tidegate("fit", "forecast", tmp_path / "bad.ts", "-o", tmp_path / "m", code=1).stderr
+
+
+# ---- apply -----------------------------------------------------------------------------------------------------------
+
+
+@every_task
+def test_apply_writes_what_python_says_in_every_form(
+    task: str, data: dict[str, Path], model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    learned, read = model(task), READ.get(task, [])
+    out = [tmp_path / name for name in ("a.csv", "a.parquet", "a.jsonl")]
+    for path in out:
+        assert tidegate("apply", learned, data[task], "-o", path, *read).stdout == ""
+    assert tidegate("apply", learned, data[task], "-o", "-", *read).stdout == out[0].read_text()
+    given: Any = tg.read(data[task]) if task != "classify" else sequences(data[task])
+    expected = tg.load(learned).apply(given).to_frame()
+    for table in (pl.read_csv(out[0], try_parse_dates=True), pl.read_parquet(out[1]), pl.read_ndjson(out[2])):
+        assert set(expected.columns) <= set(table.columns)
+        for name in expected.columns:
+            if expected[name].dtype == pl.Float64:
+                ours = table[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+                np.testing.assert_array_equal(ours, expected[name].to_numpy())
+    if task != "classify":
+        times = pl.read_csv(out[0], try_parse_dates=True)["time"].dt.epoch("ns")
+        assert times.to_list() == expected["time"].dt.epoch("ns").to_list()
+    else:
+        assert pl.read_csv(out[0])["sequence"].to_list() == [f"n{i}" for i in range(48)]
+
+
+@every_task
+def test_apply_tells_the_same_as_json(task: str, data: dict[str, Path], model: Callable[[str], Path]) -> None:
+    told = json.loads(tidegate("apply", model(task), data[task], *READ.get(task, []), "--json").stdout)
+    if task == "forecast":
+        assert (len(told["times"]), set(told["channels"])) == (4, {"s0", "s1"})
+        assert set(told["channels"]["s0"]) == {"mean", "low", "high"}
+    elif task == "complete":
+        assert (told["rows"], set(told["filled"])) == (700, {"s0", "s1"})
+    else:
+        assert len(told["sequences"]) == 48
+        assert set(told["sequences"][0]["proba"]) == {"plain", "spiked"}
+
+
+@streams
+def test_a_state_makes_pieces_the_whole(
+    task: str, data: dict[str, Path], model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    learned, state = model(task), tmp_path / "s.state"
+    out = [tmp_path / f"{name}.csv" for name in ("whole", "first", "second")]
+    tidegate("apply", learned, data[task], "-o", out[0])
+    tidegate("apply", learned, data[task], "--until", 333, "-o", out[1], "--state", state)
+    tidegate("apply", learned, data[task], "--from", 333, "-o", out[2], "--state", state)
+    whole, first, second = (path.read_text().splitlines() for path in out)
+    assert second[1:] == (whole[334:] if task == "complete" else whole[1:])
+    assert task == "forecast" or first == whole[:334]
+
+
+def test_a_completer_that_looks_ahead_has_no_state(data: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    tidegate("fit", "complete", data["complete"], "-o", out)
+    refused = tidegate("apply", out, data["complete"], "--state", tmp_path / "s", "-o", tmp_path / "a.csv", code=2)
+    assert "--direction past" in refused.stderr
+    assert not (tmp_path / "a.csv").exists()
+    assert not (tmp_path / "s").exists()
+
+
+def test_quantiles_can_be_chosen(data: dict[str, Path], model: Callable[[str], Path], tmp_path: Path) -> None:
+    learned = model("forecast")
+    tidegate("apply", learned, data["forecast"], "-o", tmp_path / "a.csv", "--quantiles", "0.1,0.9")
+    table = pl.read_csv(tmp_path / "a.csv")
+    assert table.columns == ["time", "channel", "mean", "q0.1", "q0.9"]
+    expected = tg.load(learned).apply(tg.read(data["forecast"]))
+    np.testing.assert_array_equal(table["q0.9"].to_numpy(), expected.quantile(0.9).ravel())
+    refused = tidegate("apply", learned, data["forecast"], "-o", tmp_path / "a.csv", "--quantiles", "0.0001", code=1)
+    assert "was not measured" in refused.stderr
+    assert "between 0 and 1" in tidegate("apply", learned, data["forecast"], "--quantiles", "90", code=2).stderr
+
+
+@streams
+def test_rows_without_a_clock_are_numbered(task: str, data: dict[str, Path], tmp_path: Path) -> None:
+    pl.read_csv(data[task]).drop("time").write_csv(data[task])
+    tidegate("fit", task, data[task], "-o", tmp_path / "m", *OPTIONS[task])
+    tidegate("apply", tmp_path / "m", data[task], "-o", tmp_path / "a.csv")
+    rows = pl.read_csv(tmp_path / "a.csv")["row"].to_list()
+    assert rows == ([700, 700, 701, 701, 702, 702, 703, 703] if task == "forecast" else list(range(700)))
+
+
+OTHERS = {
+    "forecast": ("--false-alarms 1/day", "--fail-on-anomaly", "--sequence x", "--wide"),
+    "complete": ("--false-alarms 1/day", "--quantiles 0.1,0.9", "--sequence x"),
+    "classify": ("--false-alarms 1/day", "--quantiles 0.1,0.9", "--fail-on-anomaly", "--state s"),
+}
+JUDGED_OTHERS = {
+    "forecast": ("--labels x", "--hide 0.2", "--history h.csv", "--events e.csv"),
+    "complete": ("--labels x", "--every 5", "--wide"),
+    "classify": ("--hide 0.2", "--seed 3", "--pattern rows", "--events e.csv"),
+}
+
+
+@every_task
+def test_options_of_other_tasks_are_refused_by_name(
+    task: str, data: dict[str, Path], model: Callable[[str], Path]
+) -> None:
+    learned = model(task)
+    for verb, others in (("apply", OTHERS[task]), ("evaluate", JUDGED_OTHERS[task])):
+        for words in others:
+            refused = tidegate(verb, learned, data[task], *READ.get(task, []), *words.split(), code=2).stderr
+            assert f"{words.split()[0]} means nothing for a " in refused
+            assert "leave it out" in refused
+
+
+# ---- evaluate and info -----------------------------------------------------------------------------------------------
+
+
+def test_evaluating_a_forecaster_is_its_backtest(data: dict[str, Path], model: Callable[[str], Path]) -> None:
+    learned = model("forecast")
+    told = json.loads(tidegate("evaluate", learned, data["forecast"], "--every", 3, "--json").stdout)
+    test = tg.load(learned).backtest(tg.read(data["forecast"]), every=3)
+    assert told["verdict"] == test.verdict
+    for name, (mse, mae) in test.errors.items():
+        assert (told["methods"][name]["MSE"], told["methods"][name]["MAE"]) == (mse, mae)
+    assert told["methods"]["forecaster"]["in 90 % band"] == pytest.approx(100 * test.coverage(0.9))
+    table = tidegate("evaluate", learned, data["forecast"], "--every", 3).stdout
+    assert test.verdict in table
+    assert "last_value" in table
+
+
+def test_evaluating_a_completer_hides_what_is_known(data: dict[str, Path], model: Callable[[str], Path]) -> None:
+    learned = model("complete")
+    for pattern in measures.PATTERNS:
+        words = ["evaluate", learned, data["complete"], "--hide", "0.2", "--pattern", pattern, "--json"]
+        told = json.loads(tidegate(*words).stdout)
+        assert told == json.loads(tidegate(*words, "--seed", 0).stdout)
+        assert told["methods"] != json.loads(tidegate(*words, "--seed", 1).stdout)["methods"]
+        assert f" % of those known, in {pattern}, seed 0" in told["what"]
+        assert set(told["methods"]) == {"network", "last_value"}
+        assert 0 < told["methods"]["network"]["MAE"] < 3
+
+
+def test_evaluating_a_classifier_counts_right_answers(data: dict[str, Path], model: Callable[[str], Path]) -> None:
+    learned = model("classify")
+    words = ["evaluate", learned, data["classify"], *OPTIONS["classify"]]
+    told = json.loads(tidegate(*words, "--history", data["classify"], "--json").stdout)
+    many = tg.read_many(data["classify"], id="id", labels="kind")
+    right = tg.load(learned).score(
+        list(many.values()), [str(s.labels[0]) for s in many.values() if s.labels is not None]
+    )
+    assert told["methods"]["network"]["accuracy"] == right
+    assert told["methods"]["nearest sequence"]["accuracy"] == 1  # it has seen them
+    assert told["methods"]["largest class"]["accuracy"] == pytest.approx(0.5, abs=0.1)
+    assert "than chance" in told["verdict"]
+    strange = pl.read_csv(data["classify"]).with_columns(kind=pl.lit("odd") + pl.col("kind"))
+    strange.write_csv(data["classify"])
+    assert "labels that the model does not know" in tidegate(*words).stderr
+    assert "--labels COL" in tidegate(*words[:3], "--sequence", "id", code=2).stderr
+
+
+@every_task
+def test_info_says_what_a_model_holds(task: str, model: Callable[[str], Path]) -> None:
+    learned = model(task)
+    told = json.loads(tidegate("info", learned, "--json").stdout)
+    assert told["task"] == task
+    shown = tidegate("info", learned).stdout
+    for name in (*told["channels"], "held out", "gru, 1 layer of 4 units"):
+        assert name in shown
+
+
+@every_task
+def test_a_report_is_one_html_file_or_refused_before_any_work(task: str, data: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    words = ["fit", task, data[task], "-o", tmp_path / "m", *OPTIONS[task], "--report", tmp_path / "r.html"]
+    if TASKS[task]().__name__ not in report.PAGES:
+        assert "--report" in tidegate(*words, code=2).stderr
+        return
+    tidegate(*words)
+    read = OPTIONS[task] if task == "classify" else []
+    tidegate("evaluate", tmp_path / "m", data[task], *read, "--report", tmp_path / "e.html")
+    tidegate("apply", tmp_path / "m", data[task], *READ.get(task, []), "--report", tmp_path / "a.html")
+    for name in "rea":
+        assert (tmp_path / f"{name}.html").read_text().startswith("<!doctype html>")
