@@ -1,0 +1,247 @@
+"""The laws that every task obeys, in the same words for all of them: one table of cases, one test a law.
+
+`test_contract.py` has the verbs, files and scikit-learn's conventions; here is what the numbers must not depend on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import tidegate as tg
+from tidegate.series import SECOND, Series, check
+
+pytest.importorskip("torch")
+
+CHANNELS = ("flow", "level", "load")
+SMALL: dict[str, Any] = {"network": tg.Network(hidden=6), "training": tg.Training(epochs=2, batches=4, batch=8)}
+ROWS, CUT = 700, 240
+
+
+def rows(seed: int, count: int, *, noise: bool = False) -> Series:
+    """Three sensors with a wave and its echo, a row a second; or nothing but noise."""
+    rng, t = np.random.default_rng(seed), np.arange(count) + 37 * seed
+    values = rng.standard_normal((count, 3)) * (1.0 if noise else 0.1)
+    if not noise:
+        values += np.stack([np.sin(t / 7), np.sin((t - 3) / 7), np.cos(t / 23)], axis=1)
+    return check(values * [1, 10, 100] + [0, 5, 50], t * SECOND, list(CHANNELS), name=f"machine {seed}")
+
+
+def tags(series: Series) -> np.ndarray:
+    """A label a row: was the first sensor high two rows ago."""
+    high = np.nan_to_num(series.values[:, 0]) > 0
+    return np.where(np.concatenate([high[:1], high[:1], high[:-2]]), "high", "low")
+
+
+def pieces(series: Series) -> list[Series]:
+    """Many short sequences."""
+    return [series[i : i + 28] for i in range(0, len(series) - 28, 28)]
+
+
+def kinds(series: Series) -> np.ndarray:
+    """A label a sequence, by how it began."""
+    return np.array(
+        ["up" if one.values[:6, 0].mean() > one.values[6:12, 0].mean() else "down" for one in pieces(series)]
+    )
+
+
+class Case(NamedTuple):
+    """One task: unfitted, what it is fitted with, and its answer to a series, a row for every row or sequence."""
+
+    new: Callable[..., Any]
+    given: Callable[[Series], tuple[Any, ...]]
+    answer: Callable[[Any, Series], np.ndarray]
+    causal: bool
+
+
+def _forecasts(task: Any, series: Series) -> np.ndarray:
+    """A line for every row: the forecast made there, NaN where none was."""
+    test = task.backtest(series)
+    lines = np.full((len(series), test.mean[0].size), np.nan)
+    lines[np.searchsorted(series.times, test.times)] = test.mean.reshape(len(test.mean), -1)
+    return lines
+
+
+def _one(series: Series) -> tuple[Any, ...]:
+    return (series,)
+
+
+CASES: dict[str, Case] = {
+    "anomaly": Case(
+        lambda **over: tg.AnomalyDetector(false_alarms="1/hour", **{**SMALL, **over}),
+        _one,
+        lambda task, series: np.column_stack([(f := task.apply(series)).score, f.score_fast, f.by_channel]),
+        causal=True,
+    ),
+    "forecast": Case(
+        lambda **over: tg.Forecaster(horizon=4, lookback=24, **{**SMALL, **over}), _one, _forecasts, causal=True
+    ),
+    "complete": Case(
+        lambda **over: tg.Completer(**{**SMALL, **over}),
+        _one,
+        lambda task, series: np.column_stack([(f := task.apply(series)).values, f.std]),
+        causal=False,
+    ),
+    "complete, past": Case(
+        lambda **over: tg.Completer(direction="past", **{**SMALL, **over}),
+        _one,
+        lambda task, series: np.column_stack([(f := task.apply(series)).values, f.std]),
+        causal=True,
+    ),
+    "classify": Case(
+        lambda **over: tg.Classifier(**{**SMALL, **over}),
+        lambda series: (pieces(series), kinds(series)),
+        lambda task, series: task.apply(pieces(series)).proba,
+        causal=False,
+    ),
+    "tag": Case(
+        lambda **over: tg.Tagger(**{**SMALL, **over}),
+        lambda series: (series, tags(series)),
+        lambda task, series: task.apply(series).proba,
+        causal=True,
+    ),
+    "tag, both": Case(
+        lambda **over: tg.Tagger(direction="both", **{**SMALL, **over}),
+        lambda series: (series, tags(series)),
+        lambda task, series: task.apply(series).proba,
+        causal=False,
+    ),
+    "tag, values": Case(
+        lambda **over: tg.Tagger(target="value", **{**SMALL, **over}),
+        lambda series: (series, series.values[:, 0] ** 2),
+        lambda task, series: task.apply(series).value,
+        causal=True,
+    ),
+}
+every = pytest.mark.parametrize("name", CASES)
+causal = pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.causal])
+
+
+def holed(series: Series) -> Series:
+    """The same with a tenth of its readings missing, and a stretch of one sensor."""
+    values = series.values.copy()
+    values[np.random.default_rng(5).random(values.shape) < 0.1] = np.nan
+    values[100:120, 1] = np.nan
+    return check(values, series.times, list(series.channels), name=series.name)
+
+
+@cache
+def fitted(name: str) -> Any:
+    case = CASES[name]
+    return case.new().fit(*case.given(rows(0, ROWS)))
+
+
+def swapped(series: Series, order: tuple[int, ...]) -> Series:
+    return check(series.values[:, order], series.times, [series.channels[i] for i in order], name=series.name)
+
+
+@every
+def test_what_is_given_is_not_changed(name: str) -> None:
+    case, series = CASES[name], holed(rows(1, ROWS))
+    given = case.given(series)
+    before = series.values.copy()
+    case.new().fit(*given)
+    case.answer(fitted(name), series)
+    np.testing.assert_array_equal(series.values, before)
+    for one, other in zip(given[1:], case.given(series)[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@every
+def test_the_same_seed_gives_the_same_numbers_and_another_others(name: str) -> None:
+    case, later = CASES[name], holed(rows(1, 300))
+    given, ours = case.given(rows(0, ROWS)), case.answer(fitted(name), later)
+    np.testing.assert_array_equal(ours, case.answer(case.new().fit(*given), later))
+    assert not np.array_equal(ours, case.answer(case.new(seed=1).fit(*given), later), equal_nan=True)
+
+
+@every
+def test_a_restart_from_disk_changes_no_bit(name: str, tmp_path: Path) -> None:
+    later = holed(rows(1, 300))
+    fitted(name).save(tmp_path / "model")
+    np.testing.assert_array_equal(
+        CASES[name].answer(tg.load(tmp_path / "model"), later), CASES[name].answer(fitted(name), later)
+    )
+
+
+@every
+def test_the_order_of_channels_changes_no_bit(name: str) -> None:
+    case, later = CASES[name], holed(rows(1, 300))
+    np.testing.assert_array_equal(
+        case.answer(fitted(name), swapped(later, (2, 0, 1))), case.answer(fitted(name), later)
+    )
+
+
+@every
+def test_missing_values_and_a_constant_channel_survive(name: str) -> None:
+    case, series = CASES[name], holed(rows(2, ROWS))
+    values = series.values.copy()
+    values[:, 2] = 4.0
+    still = check(values, series.times, list(CHANNELS), name="still")
+    task = case.new().fit(*case.given(still))
+    said = case.answer(task, still[:300])
+    assert not np.isinf(said).any()
+    assert np.isfinite(said).mean() > 0.8
+
+
+@causal
+def test_later_rows_never_change_an_earlier_answer(name: str) -> None:
+    case, later = CASES[name], holed(rows(1, 300))
+    values = later.values.copy()
+    values[CUT:] = 1e4
+    changed = check(values, later.times, list(CHANNELS), name=later.name)
+    ours, theirs = case.answer(fitted(name), later), case.answer(fitted(name), changed)
+    np.testing.assert_array_equal(ours[:CUT], theirs[:CUT])
+    assert np.isfinite(ours[:CUT]).any()
+    assert not np.array_equal(ours[CUT:], theirs[CUT:], equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["classify", "tag", "tag, both", "tag, values"])
+def test_early_history_changes_what_is_said_at_the_end(name: str) -> None:
+    case, later = CASES[name], rows(1, 29)
+    values = later.values.copy()
+    values[:4] += np.array([3, 30, 300])
+    changed = check(values, later.times, list(CHANNELS), name=later.name)
+    ours, theirs = case.answer(fitted(name), later), case.answer(fitted(name), changed)
+    assert not np.array_equal(ours[-1], theirs[-1])
+
+
+@pytest.mark.parametrize("name", ["classify", "tag", "tag, both", "tag, values"])
+def test_other_sequences_and_padding_change_no_bit(name: str) -> None:
+    task = fitted(name)
+    many = [rows(seed, length) for seed, length in ((3, 40), (4, 25), (5, 61))]
+    said = task.apply(many)
+    whole = (
+        list(said.proba)
+        if name == "classify"
+        else [getattr(one, "value" if "values" in name else "proba") for one in said]
+    )
+    for one, together in zip(many, whole, strict=True):
+        alone = task.apply([one])
+        mine = alone.proba[0] if name == "classify" else getattr(alone[0], "value" if "values" in name else "proba")
+        np.testing.assert_array_equal(mine, together)
+
+
+NOISE_IS_SAID = {
+    "forecast": lambda task: task.verdict_,
+    "complete": lambda task: " ".join(task.notes_),
+    "complete, past": lambda task: " ".join(task.notes_),
+    "classify": lambda task: " ".join([str(task.verdict_), *task.notes_]),
+    "tag": lambda task: task.verdict_,
+    "tag, values": lambda task: task.verdict_,
+}
+
+
+@pytest.mark.parametrize("name", NOISE_IS_SAID)
+def test_where_nothing_can_be_learned_it_says_that_a_plain_rule_does_as_well(name: str) -> None:
+    case, noise = CASES[name], rows(6, ROWS, noise=True)
+    given = case.given(noise)
+    if len(given) > 1:
+        given = (given[0], np.random.default_rng(0).permutation(given[1]))
+    said = NOISE_IS_SAID[name](case.new().fit(*given))
+    assert any(word in said for word in ("no better", "better than the", "did better", "as good", "as well")), said
