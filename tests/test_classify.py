@@ -286,7 +286,7 @@ def test_sklearn_clones_searches_and_cross_validates() -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn_tanh"])
 def test_the_network_is_the_same_in_torch_for_many_models_and_in_numpy(cell: Any) -> None:
     net = tg.Network(cell=cell, hidden=4, layers=2)
-    form = whole.Form(channels=2, classes=3, net=net, strides=(3, 2))
+    form = whole.Form(channels=2, classes=3, net=net, strides=(3, 2), rough=(0.5, 2.0))
     first = [whole.init(form, np.random.default_rng(seed)) for seed in range(3)]
     rng = np.random.default_rng(9)
     lengths = np.array([31, 7, 1, 20])
@@ -297,15 +297,44 @@ def test_the_network_is_the_same_in_torch_for_many_models_and_in_numpy(cell: Any
         np.testing.assert_allclose(whole.forward(params, form, x, lengths), told[m].numpy(), atol=2e-5)
 
 
-def test_a_convolution_is_torchs() -> None:
+def test_a_convolution_is_torchs_and_so_are_its_gradients() -> None:
     rng = np.random.default_rng(0)
-    x, w, b = (rng.standard_normal(size).astype(np.float32) for size in ((2, 11, 3), (5, 4 * 3), (5,)))
-    theirs = torch.nn.functional.conv1d(
-        torch.nn.functional.pad(torch.tensor(x).mT, (3, 0)),
-        torch.tensor(w).view(5, 4, 3).mT.contiguous(),
-        torch.tensor(b),
-    ).mT
-    np.testing.assert_allclose(kernels.conv(x, w, b), theirs.numpy(), atol=1e-5)
+    given = [rng.standard_normal(size).astype(np.float32) for size in ((1, 2, 11, 3), (1, 5, 4 * 3), (1, 5))]
+    lengths = np.array([[6, 4]])
+    x, w, b = (torch.tensor(part, requires_grad=True) for part in given)
+    ours = kernels.conv(x, w, b, torch.tensor(lengths), stride=2)
+    theirs = (
+        torch.nn.functional.conv1d(
+            torch.nn.functional.pad(x[0].mT, (2, 1)), w.view(5, 4, 3).mT.contiguous(), b[0], stride=2
+        ).mT.relu()
+        * kernels.inside(torch.tensor(lengths[0]), 6)[..., None]
+    )
+    torch.testing.assert_close(ours[0], theirs)
+    plain = kernels.conv(*(part[0] for part in given), lengths[0], stride=2)
+    np.testing.assert_allclose(plain, theirs.detach().numpy(), atol=1e-5)
+    slope = torch.tensor(rng.standard_normal(ours.shape).astype(np.float32))
+    for mine, other in zip(
+        torch.autograd.grad(ours, [x, w, b], slope), torch.autograd.grad(theirs, [x, w, b], slope[0]), strict=True
+    ):
+        torch.testing.assert_close(mine, other)
+
+
+def test_turning_and_pooling_have_the_gradients_of_what_they_are() -> None:
+    x = torch.randn(2, 3, 7, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    lengths = torch.tensor([[7, 1, 4], [3, 5, 6]])
+    seen = kernels.inside(lengths, 7)[..., None]
+    turned = torch.stack([torch.stack([_turned(x[m, n], int(lengths[m, n])) for n in range(3)]) for m in range(2)])
+    last = x.gather(2, (lengths - 1)[..., None, None].expand(2, 3, 1, 4))[:, :, 0]
+    largest = x.masked_fill(~seen, -float("inf")).amax(2)
+    pooled = torch.cat([last, (x * seen).sum(2) / lengths[..., None], largest], -1)
+    for mine, other in ((kernels.turn(x, lengths), turned), (kernels.pool(x, lengths), pooled)):
+        torch.testing.assert_close(mine, other)
+        slope = torch.randn(mine.shape, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(*(torch.autograd.grad(y, x, slope, retain_graph=True)[0] for y in (mine, other)))
+
+
+def _turned(x: Any, length: int) -> Any:
+    return torch.cat([x[:length].flip(0), x[length:]])
 
 
 # --- how it learns ----------------------------------------------------------------------------------------------------

@@ -123,29 +123,38 @@ def repeat(x: Any, count: int, axis: int) -> Any:
     return np.repeat(x, count, axis=axis) if is_numpy(x) else x.repeat_interleave(count, dim=axis)
 
 
-def conv(x: Any, w: Any, b: Any, stride: int = 1) -> Any:
-    """A convolution over time: x (..., T, C), w (O, width * C), b (O,) -> (..., ceil(T / stride), O).
+def conv(x: Any, w: Any, b: Any, lengths: Any, stride: int = 1) -> Any:
+    """The positive part of a convolution over time, 0 after each length: (..., T, C) -> (..., ceil(T / stride), O).
 
     >>> x = np.arange(1.0, 6.0, dtype=np.float32).reshape(1, 5, 1)
-    >>> conv(x, np.ones((1, 3), np.float32), np.zeros(1, np.float32), stride=2).ravel().tolist()
-    [3.0, 9.0, 9.0]
+    >>> conv(x, np.ones((1, 3), np.float32), np.zeros(1, np.float32), np.array([2]), stride=2).ravel().tolist()
+    [3.0, 9.0, 0.0]
 
-    Step j sees the `width` steps that end with step (j + 1) * stride - 1; zeros stand before the first and after the
-    last, so that zeros that pad a sequence change nothing. It is a product with the steps of each window side by side:
-    `linear`, whose bits do not depend on the rows around it.
+    w (O, width * C), width >= stride; b (O,); lengths (...) count the steps of the answer. Step j sees the `width`
+    steps that end with step (j + 1) * stride - 1; zeros stand before the first and after the last, so that zeros that
+    pad a sequence change nothing. It is a product with the steps of each window side by side: `linear`, whose bits do not
+    depend on the rows around it. For torch with the model axis.
     """
     width, steps = w.shape[-1] // x.shape[-1], x.shape[-2]
-    before, after = max(0, width - stride), -steps % stride
-    first = max(0, stride - width)  # where windows do not touch
-    if is_numpy(x):
-        x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(before, after), (0, 0)])
-    else:
-        from torch.nn.functional import pad
+    sides, seen = (width - stride, -steps % stride), inside(lengths, -(-steps // stride))
+    if not is_numpy(x):
+        from . import pieces
 
-        x = pad(x, (0, 0, before, after))
+        return pieces.conv(x, w, b, stride, sides, seen)
+    x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [sides, (0, 0)])
     last = x.shape[-2] - width + 1
-    windows = join([x[..., first + k : last + k : stride, :] for k in range(width)])
-    return linear(windows, w if w.ndim == 2 else w[..., None, :, :], b if b.ndim == 1 else b[..., None, None, :])
+    return relu(linear(join([x[..., k : last + k : stride, :] for k in range(width)]), w, b)) * seen[..., None]
+
+
+def steps(x: Any) -> Any:
+    """How far each step of x (..., T, C) is from the one before, 0 for the first.
+
+    >>> steps(np.array([[1.0], [3.0], [2.0]])).ravel().tolist()
+    [0.0, 2.0, -1.0]
+    """
+    if is_numpy(x):
+        return np.diff(x, axis=-2, prepend=x[..., :1, :])
+    return x.diff(dim=-2, prepend=x[..., :1, :])
 
 
 def inside(lengths: Any, steps: int) -> Any:
@@ -169,9 +178,10 @@ def turn(x: Any, lengths: Any) -> Any:
         return np.take_along_axis(x, np.where(inside(lengths, steps), lengths[..., None] - 1 - at, at)[..., None], -2)
     import torch
 
+    from . import pieces
+
     own = torch.arange(steps, device=x.device)
-    rows = torch.where(inside(lengths, steps), lengths[..., None] - 1 - own, own)
-    return x.gather(-2, rows[..., None].expand(x.shape))
+    return pieces.turn(x, torch.where(inside(lengths, steps), lengths[..., None] - 1 - own, own))
 
 
 def pool(x: Any, lengths: Any) -> Any:
@@ -180,16 +190,17 @@ def pool(x: Any, lengths: Any) -> Any:
     >>> pool(np.array([[[1.0], [3.0], [9.0]]]), np.array([2])).tolist()
     [[3.0, 2.0, 3.0]]
 
-    For NumPy the mean is summed step by step, so that neither padding nor other sequences change its bits.
+    For NumPy the mean is summed step by step, so that neither padding nor other sequences change its bits. For torch
+    with the model axis.
     """
+    if not is_numpy(x):
+        from . import pieces
+
+        return pieces.pool(x, lengths)
     seen = inside(lengths, x.shape[-2])[..., None]
-    if is_numpy(x):
-        last = np.take_along_axis(x, (lengths - 1)[..., None, None], -2)[..., 0, :]
-        total = np.zeros_like(last)
-        for t in range(x.shape[-2]):
-            total += np.where(seen[..., t, :], x[..., t, :], 0)
-        largest = np.where(seen, x, -np.inf).max(axis=-2)
-        return join([last, total / lengths[..., None].astype(x.dtype), largest])
-    last = x.gather(-2, (lengths - 1)[..., None, None].expand(*x.shape[:-2], 1, x.shape[-1]))[..., 0, :]
-    mean = (x * seen).sum(-2) / lengths[..., None]
-    return join([last, mean, x.masked_fill(~seen, -float("inf")).amax(-2)])
+    last = np.take_along_axis(x, (lengths - 1)[..., None, None], -2)[..., 0, :]
+    total = np.zeros_like(last)
+    for t in range(x.shape[-2]):
+        total += np.where(seen[..., t, :], x[..., t, :], 0)
+    largest = np.where(seen, x, -np.inf).max(axis=-2)
+    return join([last, total / lengths[..., None].astype(x.dtype), largest])

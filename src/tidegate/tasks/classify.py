@@ -126,8 +126,8 @@ class Classifier:
         from . import naming
 
         scale = learn(np.concatenate(given))
-        x, lengths = sequences.block(given, scale, whole.TAIL)
-        form, training = self._form(given, len(classes)), self.training or CLASSIFYING[self.size][1]
+        form, training = self._form(given, scale, len(classes)), self.training or CLASSIFYING[self.size][1]
+        x, lengths = sequences.block(given, scale, form.tail)
         used = naming.parts(numbers, self.seed)
         data = naming.Data(x, lengths, numbers, self._weights(numbers))
 
@@ -139,7 +139,7 @@ class Classifier:
         )
         form, run = msgspec.structs.replace(form, net=found.net), found.run
         self.classes_, self.channels_ = classes, sequences.names(X, form.channels)
-        self.n_features_in_ = x.shape[1] - whole.TAIL
+        self.n_features_in_ = x.shape[1] - form.tail
         self.history_, self.tried_, self.device_ = run.history, found.tried, run.device
         self._remember(Model(form, run.weights, scale), used, data, run)
         self.notes_ += found.notes
@@ -167,10 +167,10 @@ class Classifier:
         self.judged_, self.reliability_ = judged, judged.reliability()
         self.confusion_ = judged.confusion(len(self.classes_))
 
-    def _form(self, given: list[Floats], classes: int) -> Form:
-        net = verbs.chosen(self, CLASSIFYING)
+    def _form(self, given: list[Floats], scale: Scale, classes: int) -> Form:
+        net, rough = verbs.chosen(self, CLASSIFYING), sequences.rough(given, scale)
         steps = whole.strides(int(np.median([len(one) for one in given])))
-        return Form(channels=given[0].shape[1], classes=classes, net=net, strides=steps)
+        return Form(channels=len(rough), classes=classes, net=net, strides=steps, rough=rough)
 
     def _weights(self, numbers: NDArray[np.int64]) -> Floats:
         counts = np.bincount(numbers).astype(np.float64)
@@ -292,7 +292,7 @@ class Model:
 
     def proba(self, given: list[Floats]) -> Floats:
         """(N, classes): the softmax of the models' mean logits, divided by the temperature (Guo et al. 2017)."""
-        x, lengths = sequences.block(given, self.scale, whole.TAIL)
+        x, lengths = sequences.block(given, self.scale, self.form.tail)
         total = np.zeros((len(x), self.form.classes))
         count = len(next(iter(self.weights.values())))
         for m in range(count):

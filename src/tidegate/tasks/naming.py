@@ -94,7 +94,11 @@ class _Loss:
             self.torch.tensor(part, device=device) for part in (data.x, data.lengths, data.y)
         )
         self.weights = self.torch.tensor(data.weights, dtype=self.torch.float32, device=device)
-        self.form, self.noise = form, training.noise
+        self.form = form
+        # noise as strong as steps are: what is smooth is told apart by what white noise would drown
+        self.noise = training.noise * self.torch.tensor(form.rough, dtype=self.torch.float32, device=device).clamp(
+            max=1
+        )
 
     def __call__(self, params: dict[str, Tensor], rows: NDArray[np.int64], generators: Any) -> Tensor:
         at = self.torch.as_tensor(rows, device=self.x.device)

@@ -14,6 +14,7 @@ from ..series import LARGEST, Series
 
 Floats = NDArray[np.float64]
 CLIP = 10.0  # scaled readings go no further
+SMOOTH = 1e-4  # a channel that moves by less from reading to reading does not move
 
 
 def each(X: Any, channels: Sequence[str] = ()) -> list[Floats]:
@@ -83,3 +84,18 @@ def block(sequences: list[Floats], scale: Scale, tail: int = 0) -> tuple[NDArray
         z = np.clip(scale.apply(one), -CLIP, CLIP)
         row[: len(one)] = np.concatenate([np.nan_to_num(z), ~np.isnan(z)], axis=1)
     return x, lengths
+
+
+def rough(sequences: list[Floats], scale: Scale) -> tuple[float, ...]:
+    """By how much each scaled channel usually changes from one reading to the next: a root mean square, 1 if never.
+
+    >>> rough([np.array([[0.0], [1.0], [0.0]])], Scale(np.zeros(1), np.ones(1)))
+    (1.0,)
+    """
+    squares, counts = np.zeros(sequences[0].shape[1]), np.zeros(sequences[0].shape[1])
+    for one in sequences:
+        change = np.diff(np.clip(scale.apply(one), -CLIP, CLIP), axis=0)
+        squares += np.nansum(change**2, axis=0)
+        counts += (~np.isnan(change)).sum(axis=0)
+    sizes = np.sqrt(squares / np.maximum(counts, 1))
+    return tuple(np.where(sizes > SMOOTH, sizes, 1.0).tolist())

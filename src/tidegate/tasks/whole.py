@@ -34,8 +34,7 @@ CLASSIFYING: dict[str, tuple[Network, Training]] = {  # of each of five models
     ),
 }
 
-WIDTHS = (9, 5)  # steps that each convolution sees
-TAIL = WIDTHS[0] - 1  # blank steps after a sequence, so that a convolution sees its last step from all sides
+WIDTHS = (9, 5)  # steps that each convolution sees, at least
 STEPS = 40  # the recurrent stack reads at most about so many
 
 
@@ -47,11 +46,25 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     net: Network
     strides: tuple[int, int]
     """steps by which each convolution moves on"""
+    rough: tuple[float, ...]
+    """by how much each scaled channel usually changes from one step to the next"""
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.classes < 2 or min(self.strides) < 1:  # a file may say anything
             saw = f"{self.channels} channels, {self.classes} classes, strides of {self.strides}"
             raise SettingError(saw, wanted="1, 2 and 1 or more")
+        if len(self.rough) != self.channels or not min(self.rough) > 0:
+            raise SettingError(f"usual steps {self.rough} of {self.channels} channels", wanted="one each, above 0")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Steps that each convolution sees: none is passed over."""
+        return tuple(max(width, 2 * stride) for width, stride in zip(WIDTHS, self.strides, strict=True))
+
+    @property
+    def tail(self) -> int:
+        """Blank steps after a sequence, so that the first convolution sees its last step from all sides."""
+        return self.widths[0] - 1
 
 
 def strides(length: int) -> tuple[int, int]:
@@ -67,8 +80,8 @@ def strides(length: int) -> tuple[int, int]:
 def shapes(form: Form) -> network.Shapes:
     """Names and shapes of all weights."""
     h = form.net.hidden
-    found = network.dense_shapes("stem.0", WIDTHS[0] * 2 * form.channels, h)
-    found |= network.dense_shapes("stem.1", WIDTHS[1] * h, h)
+    found = network.dense_shapes("stem.0", form.widths[0] * 3 * form.channels, h)
+    found |= network.dense_shapes("stem.1", form.widths[1] * h, h)
     for layer in range(form.net.layers):
         one = network.stack_shapes(msgspec.structs.replace(form.net, layers=1), 2 * h if layer else h)
         found |= {f"{way}.{layer}.{name}": shape for way in ("on", "back") for name, shape in one.items()}
@@ -89,10 +102,10 @@ def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Call
 
     With the model axis (M, ...) everything has it: x, lengths and all weights.
     """
+    x = _beside(form, x)
     for i, stride in enumerate(form.strides):
-        h = kernels.conv(x, params[f"stem.{i}.weight"], params[f"stem.{i}.bias"], stride)
         lengths = (lengths + stride - 1) // stride
-        x = kernels.relu(h) * kernels.inside(lengths, h.shape[-2])[..., None]
+        x = kernels.conv(x, params[f"stem.{i}.weight"], params[f"stem.{i}.bias"], lengths, stride)
     told = [kernels.pool(x, lengths)]
     for layer in range(form.net.layers):
         x = drop(x)
@@ -104,6 +117,15 @@ def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Call
             x = kernels.join([on, kernels.turn(back, lengths)])
     w, b = params["head.weight"], params["head.bias"]
     return kernels.linear(drop(kernels.join(told)), w, b if b.ndim == 1 else b[..., None, :])
+
+
+def _beside(form: Form, x: Any) -> Any:
+    """Readings and mask, and between them the steps from reading to reading, in units of their usual size."""
+    c = form.channels
+    z, seen = x[..., :c], x[..., c:]
+    both = seen - kernels.relu(kernels.steps(seen))  # this reading and the one before are there
+    usual = np.array(form.rough, dtype=np.float32)
+    return kernels.join([z, kernels.steps(z) * both / (usual if kernels.is_numpy(x) else x.new_tensor(usual)), seen])
 
 
 def _scan(params: network.Params, form: Form, name: str, x: Any) -> Any:

@@ -1,0 +1,118 @@
+"""Convolution, turning and pooling for torch, each as one step of its gradients: a third of the passes over memory.
+
+What `kernels` writes in a few plain steps for NumPy costs torch a pass forward and several back for each. All with the
+model axis: x (M, N, T, C).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def conv(x: Tensor, w: Tensor, b: Tensor, stride: int, sides: tuple[int, int], seen: Tensor) -> Tensor:
+    """The positive part of a convolution, 0 where not `seen` (M, N, T'); `sides`: zeros before and after.
+
+    >>> x = torch.arange(1.0, 5.0).reshape(1, 1, 4, 1)
+    >>> w, seen = torch.ones(1, 1, 2), torch.tensor([[[True, True, False]]])
+    >>> conv(x, w, torch.zeros(1, 1), 1, (0, 0), seen).ravel().tolist()
+    [3.0, 5.0, 0.0]
+    """
+    run: Any = _Conv.apply
+    found: Tensor = run(x, w, b, stride, sides, seen)
+    return found
+
+
+def turn(x: Tensor, rows: Tensor) -> Tensor:
+    """Steps changing places: step t of x takes that of `rows` (M, N, T); who changes with whom must be mutual.
+
+    >>> turn(torch.tensor([[[[1.0], [2.0], [3.0]]]]), torch.tensor([[[1, 0, 2]]])).ravel().tolist()
+    [2.0, 1.0, 3.0]
+    """
+    run: Any = _Turn.apply
+    whole = torch.arange(rows[..., 0].numel(), device=x.device).reshape(*rows.shape[:-1], 1) * rows.shape[-1] + rows
+    found: Tensor = run(x, whole.reshape(-1))
+    return found
+
+
+def pool(x: Tensor, lengths: Tensor) -> Tensor:
+    """Last step, mean and maximum over the steps inside each length (M, N): (M, N, 3 C).
+
+    >>> pool(torch.tensor([[[[1.0], [3.0], [9.0]]]]), torch.tensor([[2]])).ravel().tolist()
+    [3.0, 2.0, 3.0]
+    """
+    run: Any = _Pool.apply
+    found: Tensor = run(x, lengths)
+    return found
+
+
+class _Conv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor, stride: int, sides: tuple[int, int], seen: Tensor) -> Tensor:
+        """Windows side by side, one product for all."""
+        (m, n, _, c), width = x.shape, w.shape[-1] // x.shape[-1]
+        wide = torch.nn.functional.pad(x, (0, 0, *sides))
+        steps, count = wide.shape[2], seen.shape[2]
+        every = (n * steps * c, steps * c, stride * c, 1)
+        windows = wide.as_strided((m, n, count, width * c), every).reshape(m, n * count, width * c)
+        y = torch.baddbmm(b[:, None], windows, w.mT).clamp_(min=0).view(m, n, count, -1)
+        y.mul_(seen[..., None])
+        ctx.save_for_backward(windows, w, y)
+        ctx.how = x.shape, steps, stride, sides[0]
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """Of x only where wanted: each window's slopes added to the steps that it saw."""
+        (windows, w, y), ((m, n, t, c), steps, stride, before) = ctx.saved_tensors, ctx.how
+        count, width, dx = y.shape[2], w.shape[-1] // c, None
+        d = torch.where(y > 0, grads[0], 0).view(m, n * count, -1)
+        if ctx.needs_input_grad[0]:
+            apart = torch.bmm(d, w).view(m, n, count, width, c)
+            wide = apart.new_zeros(m, n, steps, c)
+            for k in range(width):
+                wide[:, :, k : k + stride * (count - 1) + 1 : stride] += apart[:, :, :, k]
+            dx = wide[:, :, before : before + t]
+        return dx, torch.bmm(d.mT, windows), d.sum(1), None, None, None
+
+
+class _Turn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        """`rows`: counted through all sequences."""
+        ctx.rows = rows
+        return x.reshape(-1, x.shape[-1]).index_select(0, rows).view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """The same again: each change of places is mutual."""
+        d = grads[0]
+        return d.reshape(-1, d.shape[-1]).index_select(0, ctx.rows).view(d.shape), None
+
+
+class _Pool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        """Keeps where the largest are, and no copy of x."""
+        m, n, t, c = x.shape
+        outside = (torch.arange(t, device=x.device) >= lengths[..., None])[..., None]
+        ends = torch.arange(m * n, device=x.device) * t + lengths.reshape(-1) - 1
+        last = x.reshape(-1, c).index_select(0, ends).view(m, n, c)
+        largest, at = torch.max(x.masked_fill(outside, -float("inf")), 2)
+        share = 1.0 / lengths[..., None]
+        weights = (~outside * share[..., None]).to(x.dtype)
+        mean = torch.matmul(weights.mT, x)[..., 0, :]
+        ctx.save_for_backward(weights, ends, at)
+        return torch.cat([last, mean, largest], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """To the last, to all, and to the largest."""
+        weights, ends, at = ctx.saved_tensors
+        last, mean, largest = grads[0].chunk(3, dim=-1)
+        dx = weights * mean[..., None, :]
+        dx.scatter_add_(2, at[..., None, :], largest[..., None, :])
+        dx.view(-1, dx.shape[-1]).index_add_(0, ends, last.reshape(-1, last.shape[-1]))
+        return dx, None
