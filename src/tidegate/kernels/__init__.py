@@ -132,8 +132,8 @@ def conv(x: Any, w: Any, b: Any, lengths: Any, stride: int = 1) -> Any:
 
     w (O, width * C), width >= stride; b (O,); lengths (...) count the steps of the answer. Step j sees the `width`
     steps that end with step (j + 1) * stride - 1; zeros stand before the first and after the last, so that zeros that
-    pad a sequence change nothing. It is a product with the steps of each window side by side: `linear`, whose bits do not
-    depend on the rows around it. For torch with the model axis.
+    pad a sequence change nothing. It is a product with the steps of each window side by side: `linear`, whose bits do
+    not depend on the rows around it. For torch with the model axis.
     """
     width, steps = w.shape[-1] // x.shape[-1], x.shape[-2]
     sides, seen = (width - stride, -steps % stride), inside(lengths, -(-steps // stride))
