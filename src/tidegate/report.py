@@ -19,6 +19,7 @@ from typing import Any
 from .errors import SettingError
 from .pages import frame
 from .pages.words import rate as rate
+from .tasks import verbs
 
 
 def _anomaly() -> Callable[..., str]:
@@ -27,7 +28,23 @@ def _anomaly() -> Callable[..., str]:
     return page
 
 
-PAGES: dict[str, Callable[[], Callable[..., str]]] = {"AnomalyDetector": _anomaly}
+def _forecast() -> Callable[..., str]:
+    from .pages.forecast import page
+
+    return page
+
+
+def _complete() -> Callable[..., str]:
+    from .pages.complete import page
+
+    return page
+
+
+PAGES: dict[str, Callable[[], Callable[..., str]]] = {
+    "AnomalyDetector": _anomaly,
+    "Forecaster": _forecast,
+    "Completer": _complete,
+}
 
 
 def page(
@@ -50,6 +67,7 @@ def page(
     found = next((PAGES[kind.__name__] for kind in type(task).__mro__ if kind.__name__ in PAGES), None)
     if found is None:
         raise SettingError(f"a report of {type(task).__name__}", wanted=f"a fitted {', '.join(PAGES)}")
+    verbs.require_fitted(task, "model_")
     return found()(task, result, evaluation, data=data, truth=truth, title=title)
 
 

@@ -160,12 +160,21 @@ def best(table: Table) -> dict[str, float]:
     return {n: (min if n in table.smaller_is_better else max)(v, default=math.nan) for n, v in found.items()}
 
 
+def table(evaluation: Any, smaller_is_better: frozenset[str]) -> Table:
+    """The table of an `evaluate.Evaluation`."""
+    rows = evaluation.rows
+    return Table(
+        rows=rows, verdict=evaluation.verdict, baseline_wins=evaluation.baseline_wins, what=evaluation.what,
+        smaller_is_better=smaller_is_better & {name for row in rows for name in row.metrics},
+    )  # fmt: skip
+
+
 # ---- the training --------------------------------------------------------------------------------------------------
 
 
 def curve(history: Sequence[Epoch]) -> Curve:
-    """A task's record of its epochs as a page draws it."""
-    return [(e.epoch, e.train_loss, math.nan if e.valid_loss is None else e.valid_loss) for e in history]
+    """A task's record of its epochs as a page draws it; people count them from one."""
+    return [(e.epoch + 1, e.train_loss, math.nan if e.valid_loss is None else e.valid_loss) for e in history]
 
 
 def ended(history: Curve) -> tuple[int, bool]:

@@ -217,6 +217,7 @@ function lookAt(place) {
 }
 
 function neighbour(direction) {
+  if (own.neighbour) return own.neighbour(direction);
   const centres = own.places.map(([start, end], i) => [(start + end) / 2, i]), near = 0.001 * width();
   if (width() > 0.98 * (whole[1] - whole[0])) return lookAt(direction > 0 ? 0 : centres.length - 1);
   const found = centres.filter(([at]) => (at - middle()) * direction > near);

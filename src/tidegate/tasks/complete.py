@@ -122,6 +122,7 @@ class Completer:
 
     After `fit`: `channels_`, `interval_`, `model_`, `history_` (a record an epoch), `split_` (rows used for what),
     `held_out_` (mean absolute error on the last rows, in spreads of each channel, beside the naive rules'),
+    `by_channel_` (the same of each channel, and what decided whether the network fills it),
     `linear_` (channels that are only interpolated), `notes_`, `tried_` (by `tune`), `device_`.
 
     Recipe: see `filling`, and in the spirit of BRITS (Cao et al. 2018), which has the masks, gaps and directions but no
@@ -186,10 +187,11 @@ class Completer:
         recipe, run = msgspec.structs.replace(recipe, net=found.net), found.run
         every = np.ones((filling.KINDS, recipe.channels))
         plain = Model(recipe, run.weights, scale, known, every, every[:, 0])
-        model, doubted, held_out = hiding.finish(past, plain, self.seed)
+        model, doubted, held_out, each = hiding.finish(past, plain, self.seed)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
         self.history_, self.tried_, self.device_, self.held_out_ = run.history, found.tried, run.device, held_out
         self.linear_ = tuple(series.channels[c] for c in doubted)
+        self.by_channel_ = dict(zip(series.channels, each, strict=True))
         self.split_ = dict(zip(("train", "valid", "calibrate"), past.parts, strict=True))
         self.notes_ = [*series.notes, *filter(None, [*found.notes, run.stopped, self._doubt()])]
         self._remember(model)
@@ -306,7 +308,8 @@ class Completer:
     def _spec(self) -> dict[str, Any]:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "linear": self.linear_}
-        facts |= {"held_out": self.held_out_, "recipe": self.model_.recipe, "tried": self.tried_}
+        facts |= {"held_out": self.held_out_, "by_channel": self.by_channel_, "tried": self.tried_}
+        facts |= {"recipe": self.model_.recipe}
         spec: dict[str, Any] = msgspec.to_builtins({"task": "complete", "params": self.get_params(), **facts})
         return spec
 
@@ -332,7 +335,7 @@ class Completer:
         completer.history_, completer.tried_ = spec.history, spec.tried
         completer.device_, completer.held_out_ = spec.device, spec.held_out
         completer.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate")}  # in time
-        completer.linear_, completer.notes_ = spec.linear, spec.notes
+        completer.linear_, completer.notes_, completer.by_channel_ = spec.linear, spec.notes, spec.by_channel
         scale, weights = verbs.built(Scale, arrays, "scale"), verbs.under(arrays, "network")
         known, trust, widen = (arrays[name] for name in ("known", "trust", "widen"))
         completer._remember(Model(spec.recipe, weights, scale, known, trust, widen))
@@ -387,6 +390,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tried: list[Tried]
     split: dict[str, tuple[int, int]]
     held_out: dict[str, float]
+    by_channel: dict[str, dict[str, float]]
     linear: tuple[str, ...]
     notes: list[str]
     recipe: Recipe

@@ -30,6 +30,7 @@ ENOUGH = 200  # hidden cells from which a kind of them has a trust and a calibra
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the network would add, the first of equals
 STRETCHES, HIGHEST = 8, 0.97  # of time, in each of which rows are alike; how high LEVEL is raised where they differ
 LEVEL, AT_LEVEL = 0.9, 1.645  # of a normal distribution, 90 % lie within 1.645 standard deviations (Laplace: 1.628)
+Errors = dict[str, float]
 NLL = 0.1  # weight of the spread in the loss
 
 
@@ -209,14 +210,23 @@ def trusted(judged: Trial, channels: int) -> Floats:
     return found
 
 
-def finish(past: History, model: Model, seed: int) -> tuple[Model, list[int], dict[str, float]]:
-    """The running model, the channels in which it only interpolates, and how it did on rows that chose nothing."""
+def finish(past: History, model: Model, seed: int) -> tuple[Model, list[int], dict[str, float], list[Errors]]:
+    """The running model, the channels in which it only interpolates, and how it did on rows that chose nothing.
+
+    The last are the errors of each channel: on those rows, and ("decided ...") on the rows that chose what fills it.
+    """
+    c = model.recipe.channels
     judged = trial(model, past, past.parts[1], np.random.default_rng([seed, 1]))
-    model = msgspec.structs.replace(model, trust=trusted(judged, model.recipe.channels))
+    model = msgspec.structs.replace(model, trust=trusted(judged, c))
     held = trial(model, past, past.parts[2], np.random.default_rng([seed, 2]))
     which = np.flatnonzero(~model.trust.any(axis=0)).tolist()
     facts = {"network": held.mae("fill"), "linear": held.mae("linear"), "last_value": held.mae("last")}
-    return msgspec.structs.replace(model, widen=_widths(held)), which, facts
+    each = [_errors(held, i) | {f"decided {name}": e for name, e in _errors(judged, i).items()} for i in range(c)]
+    return msgspec.structs.replace(model, widen=_widths(held)), which, facts, each
+
+
+def _errors(trial: Trial, channel: int) -> Errors:
+    return {"network": trial.mae("fill", channel), "linear": trial.mae("linear", channel)}
 
 
 def _widths(held: Trial) -> Floats:
