@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import tidegate as tg
+from tidegate import train
 from tidegate.series import SECOND, Series, check
 from tidegate.tasks import naive, practice, segments, windowed
 from tidegate.tasks.segments import Form
 
 torch = pytest.importorskip("torch")
+descent = pytest.importorskip("tidegate.tasks.descent")
 
 QUICK: dict[str, Any] = {
     "network": tg.Network(hidden=8, dropout=0.2),
@@ -305,19 +307,77 @@ def test_no_future_lies_in_two_stretches() -> None:
     assert last == 299
 
 
-def test_training_draws_the_forecast_that_runs() -> None:
-    """One text for torch and for NumPy."""
-    form = Form(channels=3, horizon=30, lookback=50, net=tg.Network(hidden=8, layers=2))
-    from tidegate import network
+def drawn(form: Form, rows: int) -> tuple[Any, Any, Any]:
+    """First weights, windows and channels, of all models."""
+    rng, shape = np.random.default_rng(1), (form.models, rows)
+    weights = {
+        name: w + 0.1 * rng.standard_normal(w.shape).astype(np.float32) for name, w in segments.init(form, 0).items()
+    }
+    return (
+        weights,
+        rng.standard_normal((*shape, form.lookback)).astype(np.float32),
+        rng.integers(0, form.channels, shape),
+    )
 
-    weights = network.init(segments.shapes(form), np.random.default_rng(0))
-    x = np.random.default_rng(1).standard_normal((9, 50)).astype(np.float32)
-    number = np.arange(9) % 3
-    ours = segments.forward(weights, form, x, number)
-    theirs = segments.forward({k: torch.tensor(w) for k, w in weights.items()}, form, torch.tensor(x), number)
-    assert ours.shape == (9, 30)
-    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-6)
-    np.testing.assert_array_equal(segments.forward(weights, form, x[4:5], number[4:5])[0], ours[4])
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn_tanh"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_training_draws_the_forecast_that_runs(cell: Any, layers: int) -> None:
+    """One text for torch and for NumPy, for one model and for many."""
+    form = Form(channels=3, horizon=30, lookback=50, net=tg.Network(cell=cell, hidden=8, layers=layers), models=2)
+    weights, x, number = drawn(form, 9)
+    theirs = segments.forward({k: torch.tensor(w) for k, w in weights.items()}, form, torch.tensor(x), number).numpy()
+    for m in range(2):
+        one = {name: w[m] for name, w in weights.items()}
+        ours = segments.forward(one, form, x[m], number[m])
+        assert ours.shape == (9, 30)
+        np.testing.assert_allclose(ours, theirs[m], atol=1e-6)
+        np.testing.assert_array_equal(segments.forward(one, form, x[m, 4:5], number[m, 4:5])[0], ours[4])
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn_relu"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_gradient_that_is_written_out_is_that_of_the_forecast(cell: Any, missing: bool) -> None:
+    """Against torch's own, of the same forecast in float64, with the same units dropped."""
+    form = Form(channels=3, horizon=30, lookback=50, net=tg.Network(cell=cell, hidden=9, dropout=0.3), models=2)
+    weights, x, channel = drawn(form, 40)
+    rng = np.random.default_rng(2)
+    y = rng.standard_normal((2, 40, 30)).astype(np.float32)
+    y[rng.random(y.shape) < 0.2 * missing] = np.nan
+    told = rng.integers(0, 256, (2, 40, form.answers, 9), np.uint8), 77, 1 / (1 - 77 / 256)
+
+    exact = {name: torch.tensor(w, dtype=torch.float64).requires_grad_() for name, w in weights.items()}
+    said = segments.forward(exact, form, torch.tensor(x, dtype=torch.float64), channel, lambda shape: told)
+    seen, wanted = torch.tensor(~np.isnan(y)), torch.tensor(np.nan_to_num(y))
+    theirs = ((said - wanted).abs() * seen).sum((-2, -1)) / seen.sum((-2, -1))
+    leaves = {name: torch.tensor(w).requires_grad_() for name, w in weights.items()}
+    assert descent.takes(form, leaves)
+    ours = descent.loss(leaves, form, descent.Batch(x, channel, y, not missing), lambda shape: told)
+    np.testing.assert_allclose(ours.detach(), theirs.detach(), rtol=1e-5)
+    slopes = torch.autograd.grad((ours * torch.tensor([1.0, 3.0])).sum(), list(leaves.values()))
+    right = torch.autograd.grad((theirs * torch.tensor([1.0, 3.0])).sum(), list(exact.values()))
+    for name, a, b in zip(weights, slopes, right, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5 * max(1.0, float(b.abs().max())), err_msg=name)
+    with torch.no_grad():
+        quiet = descent.loss(leaves, form, descent.Batch(x, channel, y, not missing), lambda shape: told)
+    np.testing.assert_array_equal(quiet, ours.detach())
+
+
+def test_each_model_learns_as_it_would_alone(series: Series) -> None:
+    scaled = (series.values - series.values.mean(0)) / series.values.std(0)
+    form = Form(channels=2, horizon=10, lookback=48, net=QUICK["network"], models=2)
+    past = practice.History(scaled[:900], form, practice.split(900, form, 0.25, "waves"))
+    whole = practice.problem(past, QUICK["training"], 0, "cpu")
+    first = {name: w[1:] for name, w in whole.weights.items()}
+    one = train.Problem(first, whole.train_rows, whole.valid_rows, whole.loss, "one", models=[1])
+    found = []
+    for problem in (whole, one):
+        run = train.Fit({})
+        for _ in train.fit(problem, QUICK["training"], run, seed=0):
+            pass
+        found.append({name: w[-1] for name, w in run.weights.items()})
+    for name in first:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
 
 
 def test_conformal_quantiles_hold_for_the_next_draw() -> None:

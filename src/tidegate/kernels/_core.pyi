@@ -46,3 +46,24 @@ def backward(
     dweights: tuple[Any, ...],
     threads: int,
 ) -> None: ...
+def fan(
+    cell: str,
+    state: tuple[Any, ...],
+    weights: tuple[Any, ...],
+    each: Any,
+    own: Any,
+    drop: tuple[Any, ...],
+    y: Any,
+    threads: int,
+) -> None: ...
+def fan_back(
+    cell: str,
+    state: tuple[Any, ...],
+    weights: tuple[Any, ...],
+    each: Any,
+    own: Any,
+    drop: tuple[Any, ...],
+    dy: Any,
+    found: tuple[Any, ...],
+    threads: int,
+) -> None: ...

@@ -171,7 +171,7 @@ def _many(cell: str, x: Tensor, state: Tensor, weights: Any) -> tuple[Tensor, Te
     gates = x @ w_x[:, None].mT + b_x[:, None, None]  # (M, N, T, G*H)
     outputs = []
     for t in range(x.shape[-2]):
-        state = _STEPS[cell](gates[..., t, :], state, w_h.mT, b_h[:, None])
+        state = STEPS[cell](gates[..., t, :], state, w_h.mT, b_h[:, None])
         outputs.append(state[0])
     return torch.stack(outputs, dim=-2), state
 
@@ -199,7 +199,7 @@ def _lstm(gates: Tensor, state: Tensor, w: Tensor, b: Tensor) -> Tensor:
     return torch.stack([torch.sigmoid(show) * torch.tanh(memory), memory])
 
 
-_STEPS = {"rnn_tanh": _rnn_tanh, "rnn_relu": _rnn_relu, "gru": _gru, "lstm": _lstm}
+STEPS = {"rnn_tanh": _rnn_tanh, "rnn_relu": _rnn_relu, "gru": _gru, "lstm": _lstm}
 
 
 class Adam:

@@ -318,7 +318,7 @@ class Forecaster:
         net = verbs.chosen(self, FORECASTING)
         if not isinstance(self.held_out, float) or not 0 < self.held_out < 1:
             raise SettingError(f"held_out is {self.held_out}", wanted="a share of the history, between 0 and 1")
-        return Form(channels=channels, horizon=self.horizon, lookback=self.lookback, net=net)
+        return Form(channels=channels, horizon=self.horizon, lookback=self.lookback, net=net, models=segments.MODELS)
 
     def _levels(self) -> NDArray[np.float64]:
         levels = np.array(self.levels, dtype=np.float64)
@@ -367,7 +367,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     form, count = spec.form, len(spec.params.levels)
     table: dict[str, tuple[tuple[int, ...], str]] = {
-        f"network/{name}": (shape, "float32") for name, shape in segments.shapes(form).items()
+        f"network/{name}": ((form.models, *shape), "float32") for name, shape in segments.shapes(form).items()
     }
     table |= dict.fromkeys(("scale/center", "scale/spread"), ((form.channels,), "float64"))
     table |= {"rules/period": ((1,), "int64"), "rules/linear": ((form.horizon, form.lookback), "float32")}

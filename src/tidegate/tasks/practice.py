@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -62,13 +63,32 @@ class History:
         found: NDArray[np.int64] = (at[:, None] * c + np.arange(c))[useful]
         return found
 
+    @cached_property
+    def futures(self) -> NDArray[Any]:
+        """All windows with their futures, as a view: (C, T - L - K + 1, L + K); float32 if `plain`."""
+        rows = np.ascontiguousarray(self.z.T, dtype=np.float32 if self.plain else np.float64)
+        found: NDArray[Any] = np.lib.stride_tricks.sliding_window_view(
+            rows, self.form.lookback + self.form.horizon, axis=1
+        )
+        return found
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether nothing is missing and nothing far off: windows can be taken as they are."""
+        return bool((np.abs(self.z) < 64).all())
+
     def gather(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """The pasts (N, L) as the network reads them, their futures (N, K) meant likewise, and their channels."""
+        """The pasts (..., L) as the network reads them, their futures (..., K) meant likewise, and their channels."""
         first, channel = np.divmod(pairs, self.z.shape[1])
-        whole = self.z[first[:, None] + np.arange(self.form.lookback + self.form.horizon), channel[:, None]]
-        x, last = windowed.relative(whole[:, : self.form.lookback])
-        y = np.clip(whole[:, self.form.lookback :] - last, -windowed.FAR, windowed.FAR)
-        return x, y.astype(np.float32), channel
+        lookback = self.form.lookback
+        whole: NDArray[Any] = self.futures[channel, first]
+        if self.plain:
+            whole -= whole[..., lookback - 1 : lookback].copy()
+            return whole[..., :lookback], whole[..., lookback:], channel
+        past, future = whole[..., :lookback].reshape(-1, lookback), whole[..., lookback:]
+        x, last = windowed.relative(past)
+        y = np.clip(future - last.reshape(*pairs.shape, 1), -windowed.FAR, windowed.FAR)
+        return x.reshape(*pairs.shape, lookback), y.astype(np.float32), channel
 
 
 def split(rows: int, form: Form, held_out: float, name: str) -> dict[str, tuple[int, int]]:
@@ -91,42 +111,49 @@ def split(rows: int, form: Form, held_out: float, name: str) -> dict[str, tuple[
 
 
 def problem(past: History, training: Training, seed: int, device: str) -> Problem:
-    """What `train.fit` is to learn: the futures of random windows of single channels."""
-    weights = network.init(segments.shapes(past.form), np.random.default_rng(seed))
+    """What `train.fit` is to learn: the futures of random windows of single channels, by each model from its own."""
     identity = hashlib.sha256(past.z.tobytes() + msgspec.json.encode([past.form, past.parts])).hexdigest()
     rows = past.pairs("train"), past.pairs("valid", JUDGED // 4)
     if not len(rows[0]):
         raise DataError("no window has anything to learn from", wanted="readings before and after one moment")
-    return Problem(weights, *rows, _Loss(past, device), identity)
+    first, models = segments.init(past.form, seed), range(past.form.models)
+    return Problem(first, *rows, _Loss(past, device), identity, models=models)
 
 
 class _Loss:
-    """The mean absolute error of a batch of windows, where something was read; as `train.Problem` wants it.
+    """The mean absolute error of each model's batch of windows, where something was read; as `train.Problem` wants it.
 
     Absolute, not squared: fewer far misses decide, and on validation data its squares were smaller too.
     """
 
     def __init__(self, past: History, device: str) -> None:
         self.past, self.device, self.torch = past, device, train.torch_or_error()
+        from . import descent  # needs torch
 
-    def __call__(self, params: dict[str, Tensor], rows: NDArray[np.int64], generator: Any) -> Tensor:
-        x, y, channel = self.past.gather(rows)
-        rate = self.past.form.net.dropout
+        self.descent = descent
 
-        def drop(h: Tensor) -> Tensor:
-            # drawn on the processor, whatever the device: the numbers depend on the seed alone
-            kept: Tensor = self.torch.rand(tuple(h.shape), generator=generator).to(h.device) >= rate
-            thinned: Tensor = h * kept / (1 - rate)
-            return thinned
-
-        inputs, number = (self.torch.as_tensor(a, device=self.device) for a in (x, channel))
-        wanted = self.torch.as_tensor(np.nan_to_num(y), device=self.device)
+    def __call__(self, params: dict[str, Tensor], rows: NDArray[np.int64], generators: Any) -> Tensor:
+        form, (x, y, channel) = self.past.form, self.past.gather(rows)
+        drop = self._drop(generators) if generators and form.net.dropout else None
+        if self.descent.takes(form, params):
+            return self.descent.loss(params, form, self.descent.Batch(x, channel, y, self.past.plain), drop)
+        inputs, wanted = (self.torch.as_tensor(a, device=self.device) for a in (x, np.nan_to_num(y)))
         seen = self.torch.as_tensor(~np.isnan(y), device=self.device)
-        said = segments.forward(
-            params, self.past.form, inputs, number, drop if rate and generator is not None else None
-        )
-        total: Tensor = ((said - wanted).abs() * seen).sum() / seen.sum().clamp(min=1)
+        said = segments.forward(params, form, inputs, channel, drop)
+        total: Tensor = ((said - wanted).abs() * seen).sum((-2, -1)) / seen.sum((-2, -1)).clamp(min=1)
         return total
+
+    def _drop(self, generators: Any) -> segments.Drop:
+        """What is dropped: of each model as its own generator has it, on the processor, whatever the device."""
+        dropped = round(256 * self.past.form.net.dropout)  # a byte decides
+        seeds = [int(self.torch.randint(2**62, (1,), generator=g)) for g in generators]
+        noise = [np.random.Generator(np.random.SFC64(seed)) for seed in seeds]
+
+        def drop(shape: Any) -> tuple[NDArray[np.uint8], int, float]:
+            bytes = b"".join(one.bytes(int(np.prod(shape[1:]))) for one in noise)
+            return np.frombuffer(bytes, np.uint8).reshape(shape), dropped, 1 / (1 - dropped / 256)
+
+        return drop
 
 
 def rules(past: History) -> tuple[Rules, Rules]:

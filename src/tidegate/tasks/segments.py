@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .. import kernels, network
 from ..errors import SettingError
+from ..kernels import fans
 from ..settings import Network, Training
 
 FORECASTING: dict[str, tuple[Network, Training]] = {
@@ -35,13 +36,18 @@ FORECASTING: dict[str, tuple[Network, Training]] = {
     ),
 }
 
+Drop = Callable[[Any], tuple[NDArray[np.uint8], int, float]]  # a shape -> what `fans.forward` drops
+
 FARTHEST = 4096  # rows that a forecast may reach ahead, or look back
+MODELS = 4  # that learn side by side: the mean of four misses less than any of them
 PIECES = 4  # segments that a window is read in, where it is long enough
 LONGEST = 24  # rows of a segment
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the network reads and writes: `lookback` rows -> the next `horizon` rows, of each of `channels`.
+
+    `models` learn the same, each from first weights and batches of its own; the answer is their mean.
 
     >>> form = Form(channels=1, horizon=100, lookback=96, net=Network())
     >>> form.segment, form.answer, form.answers
@@ -52,13 +58,14 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     horizon: int
     lookback: int
     net: Network
+    models: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("channels", 1), ("horizon", 1), ("lookback", 4)):  # a file may say anything
+        limits = {"channels": (1, 10**6), "horizon": (1, FARTHEST), "lookback": (4, FARTHEST), "models": (1, 256)}
+        for name, (least, most) in limits.items():  # a file may say anything
             value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not whole or not least <= value <= (FARTHEST if name != "channels" else 10**6):
-                raise SettingError(f"{name} is {value!r}", wanted=f"a whole number from {least} to {FARTHEST:,}")
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise SettingError(f"{name} is {value!r}", wanted=f"a whole number from {least} to {most:,}")
 
     @property
     def segment(self) -> int:
@@ -77,7 +84,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def shapes(form: Form) -> network.Shapes:
-    """Names and shapes of all weights."""
+    """Names and shapes of one model's weights."""
     h = form.net.hidden
     found = {f"past.{name}": shape for name, shape in network.stack_shapes(form.net, form.segment).items()}
     found |= {f"future.{name}": shape for name, shape in network.stack_shapes(form.net, h).items()}
@@ -85,25 +92,67 @@ def shapes(form: Form) -> network.Shapes:
     return found | network.dense_shapes("out", h, form.answer)
 
 
-def forward(
-    params: network.Params, form: Form, x: Any, channel: NDArray[np.int64], drop: Callable[[Any], Any] | None = None
-) -> Any:
+def init(form: Form, seed: int) -> dict[str, NDArray[np.float32]]:
+    """First weights (M, ...) of all models."""
+    first = [network.init(shapes(form), np.random.default_rng([seed, m])) for m in range(form.models)]
+    return {name: np.stack([one[name] for one in first]) for name in first[0]}
+
+
+def forward(params: network.Params, form: Form, x: Any, channel: Any, drop: Drop | None = None) -> Any:
     """Windows `x` (N, lookback) of the channels numbered in `channel` (N,) -> answers (N, horizon), float32.
 
-    `x` is scaled, minus its last value, nothing missing; the answers are meant in the same way. `drop` is dropout,
-    while training.
+    `x` is scaled, minus its last value, nothing missing; the answers are meant in the same way. `drop` says what is
+    dropped, while training. With the model axis everything has one more, in front.
     """
-    n, net = len(x), form.net
-    keep = {} if drop is None else {"drop": drop}
-    start = network.start(net, n)
-    rows = x[:, form.lookback % form.segment :].reshape(n, -1, form.segment)
-    _, state = network.stack(
-        _part(params, "past"), net, rows, start if kernels.is_numpy(x) else x.new_tensor(start), **keep
-    )
-    asked = (params["position"][None] + params["channel"][channel][:, None]).reshape(n * form.answers, 1, net.hidden)
-    said, _ = network.stack(_part(params, "future"), net, asked, kernels.repeat(state, form.answers, axis=2), **keep)
-    said = said if drop is None else drop(said)
-    return network.dense(params, "out", said).reshape(n, -1)[:, : form.horizon]
+    net, many = form.net, x.shape[:-1]
+    start = network.start(net, many[-1])
+    start = start if len(many) == 1 else start[:, :, None].repeat(many[0], axis=2)
+    rows = x[..., form.lookback % form.segment :].reshape(*many, -1, form.segment)
+    start = start if kernels.is_numpy(x) else x.new_tensor(start)
+    _, state = network.stack(_part(params, "past"), net, rows, start, lambda h: _thin(h, drop))
+    return _answers(_part(params, "future"), params, form, state, channel, drop)
+
+
+def _answers(
+    future: network.Params, params: network.Params, form: Form, state: Any, channel: Any, drop: Drop | None
+) -> Any:
+    """From the state after the past (layers, parts, N, H): the first layer as one fan, others as steps of their own."""
+    each = _dense(params["position"], future["weight_ih_l0"], future["bias_ih_l0"])
+    own = _of(_dense(params["channel"], future["weight_ih_l0"], 0 * future["bias_ih_l0"]), channel)
+    shape = (*state.shape[2:-1], form.answers, form.net.hidden)
+    weights = future["weight_hh_l0"], future["bias_hh_l0"]
+    said = _fan(own)(form.net.cell, state[0], weights, each, own, drop(shape) if drop else ())
+    for layer in range(1, form.net.layers):
+        heavy = [future[f"{kind}_l{layer}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        asked = said.reshape(*shape[:-3], -1, 1, form.net.hidden)
+        told, _ = kernels.scan(form.net.cell, asked, kernels.repeat(state[layer], form.answers, axis=-2), tuple(heavy))
+        said = _thin(told.reshape(shape), drop)
+    found = _dense(said.reshape(*shape[:-3], -1, form.net.hidden), params["out.weight"], params["out.bias"])
+    return found.reshape(*shape[:-2], -1)[..., : form.horizon]
+
+
+def _fan(own: Any) -> Callable[..., Any]:
+    if kernels.is_numpy(own):
+        return fans.forward
+    from ..kernels import fanned
+
+    return fanned.forward
+
+
+def _thin(h: Any, drop: Drop | None) -> Any:
+    if drop is None:
+        return h
+    bytes, dropped, larger = drop(h.shape)
+    return h * (h.new_tensor(bytes >= dropped) * larger)
+
+
+def _dense(x: Any, w: Any, b: Any) -> Any:
+    return kernels.linear(x, w, b if b.ndim == 1 else b[:, None])
+
+
+def _of(table: Any, rows: Any) -> Any:
+    """The rows of a table (R, ...) that are asked for; with the model axis of each model's own."""
+    return table[rows] if table.ndim == 2 else table[np.arange(len(table))[:, None], rows]
 
 
 def _part(params: network.Params, name: str) -> network.Params:

@@ -54,9 +54,11 @@ def relative(x: Floats) -> tuple[NDArray[np.float32], Floats]:
 
 
 def network(model: Model, x: NDArray[np.float32], channel: NDArray[np.int64]) -> NDArray[np.float32]:
-    """What the network says alone of windows (N, L), of the channels numbered in `channel`."""
-    found: NDArray[np.float32] = segments.forward(model.weights, model.form, x, channel)
-    return found
+    """What the networks say alone, in the mean, of windows (N, L) of the channels numbered in `channel`."""
+    found = np.zeros((len(x), model.form.horizon), np.float32)
+    for m in range(model.form.models):
+        found += segments.forward({name: w[m] for name, w in model.weights.items()}, model.form, x, channel)
+    return found / np.float32(model.form.models)
 
 
 def ahead(model: Model, z: Floats, *, beside: bool = False) -> dict[str, Floats]:

@@ -74,6 +74,21 @@ struct Descent {
   double *norms;   // (M,) of the gradients, before they are clipped
 };
 
+// One step of a cell from one state with many inputs (fan.hpp): each (M, A, G*H) and own (M, N, G*H) are gate inputs, which
+// are added; state (M, N, H); y (M, N, A, H).
+struct Fan {
+  int64_t models, rows, answers, hidden;
+  const float *each, *own, *state[2];
+  const uint8_t *bytes;  // (M, N, A, H) random ones, or null: what is below `dropped` is dropped, the rest made `larger`
+  int dropped;
+  float larger;
+};
+
+struct FanBack {
+  const float *dy;
+  float *deach, *down, *dstate[2], *dw_h, *db_h;
+};
+
 struct Engine {
   const char *name;
   // How many floats `forward` keeps for `backward`.
@@ -85,6 +100,9 @@ struct Engine {
   std::unique_ptr<Stepper> (*stepper)(Cell, const Stepping &);
   // y (rows, count) = x (rows, K) w' + b
   void (*linear)(const float *x, const float *w, const float *b, int64_t rows, int64_t K, int64_t count, float *y);
+  // Of the weights only w_h and b_h.
+  void (*fan)(Cell, const Fan &, const Weights &, float *y, const Parallel &);
+  void (*fan_back)(Cell, const Fan &, const Weights &, const FanBack &, const Parallel &);
   // One step downhill, in place.
   void (*adam)(const Descent &);
 };

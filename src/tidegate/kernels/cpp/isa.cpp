@@ -1,6 +1,7 @@
 // The engine of one instruction set. Compiled once for each, with TIDEGATE_ISA as its name and the flags that allow it.
 #include "adam.hpp"
 #include "backward.hpp"
+#include "fan.hpp"
 #include "forward.hpp"
 #include "gru.hpp"
 #include "lstm.hpp"
@@ -42,6 +43,12 @@ const Engine TIDEGATE_ISA = {
       return ::TIDEGATE_ISA::with(c, [&](auto cell) { return ::TIDEGATE_ISA::stepper(cell, s); });
     },
     ::TIDEGATE_ISA::linear,
+    [](Cell c, const Fan &f, const Weights &w, float *y, const Parallel &p) {
+      ::TIDEGATE_ISA::with(c, [&](auto cell) { ::TIDEGATE_ISA::fan(cell, f, w, y, p); });
+    },
+    [](Cell c, const Fan &f, const Weights &w, const FanBack &b, const Parallel &p) {
+      ::TIDEGATE_ISA::with(c, [&](auto cell) { ::TIDEGATE_ISA::fan_back(cell, f, w, b, p); });
+    },
     ::TIDEGATE_ISA::adam,
 };
 

@@ -244,6 +244,67 @@ void backward(Tape &tape, nb::handle x, nb::tuple weights, nb::handle dy, nb::tu
       [&](const Parallel &p) { tape.made_by->backward(tape.cell, s, w, f, tape.kept.memory.get(), p); });
 }
 
+// ------------------------------------------------------------------ many answers from one state
+
+// `weights`: w_h and b_h; `drop`: (bytes, dropped, larger), or () where nothing is dropped.
+Fan fan_of(Cell cell, const nb::tuple &state, const nb::tuple &weights, nb::handle each, nb::handle own, const nb::tuple &drop,
+           Weights &w) {
+  const Sides rows = sides(own, "own", 3), answers = sides(each, "each", 3), ws = sides(item(weights, 0), "w_h", 3);
+  const int64_t M = ws[0], H = ws[2], gates = GATES[cell] * H;
+  Fan f{M, rows[1], answers[1], H, nullptr, nullptr, {nullptr, nullptr}, nullptr, 0, 1.0f};
+  w = {nullptr, needed(item(weights, 0), "w_h", {M, gates, H}), nullptr, floats(item(weights, 1), "b_h", {M, gates})};
+  f.each = needed(each, "each", {M, f.answers, gates});
+  f.own = needed(own, "own", {M, f.rows, gates});
+  for (int p = 0; p < PARTS[cell]; p++) f.state[p] = needed(item(state, size_t(p)), p ? "c" : "h", {M, f.rows, H});
+  if (drop.size() == 3) {
+    f.bytes = array<uint8_t>(drop[0], "bytes", {M, f.rows, f.answers, H}, "uint8", false);
+    f.dropped = nb::cast<int>(drop[1]);
+    f.larger = nb::cast<float>(drop[2]);
+  }
+  return f;
+}
+
+template <class Work>
+void run(const Fan &f, int threads_wanted, Work work) {
+  const double units = double(f.models) * f.rows * f.hidden;
+  Loop loop{units * (f.hidden + 16 * f.answers) < 2e6 ? 1 : threads_wanted};
+  {
+    const nb::gil_scoped_release others;
+    work(loop.parallel());
+  }
+  if (loop.stopped) throw nb::python_error();
+}
+
+void fan(const std::string &name, nb::tuple state, nb::tuple weights, nb::handle each, nb::handle own, nb::tuple drop,
+         nb::handle y, int threads_wanted) {
+  const Cell cell = cell_of(name);
+  Weights w;
+  const Fan f = fan_of(cell, state, weights, each, own, drop, w);
+  float *to = array<float>(y, "y", {f.models, f.rows, f.answers, f.hidden}, "float32", true);
+  run(f, threads_wanted, [&](const Parallel &p) { engine->fan(cell, f, w, to, p); });
+}
+
+// `found`: where gradients are written: of each, own, the state's parts, w_h and b_h.
+void fan_back(const std::string &name, nb::tuple state, nb::tuple weights, nb::handle each, nb::handle own, nb::tuple drop,
+              nb::handle dy, nb::tuple found, int threads_wanted) {
+  const Cell cell = cell_of(name);
+  Weights w;
+  const Fan f = fan_of(cell, state, weights, each, own, drop, w);
+  const int64_t gates = GATES[cell] * f.hidden, parts = PARTS[cell];
+  if (int64_t(found.size()) != parts + 4) refuse("found", std::to_string(found.size()) + " arrays", std::to_string(parts + 4));
+  auto to = [&](int64_t i, const char *what, const Sides &shape) {
+    return array<float>(found[size_t(i)], what, shape, "float32", true);
+  };
+  const Sides one = {f.models, f.rows, f.hidden};
+  const FanBack b{needed(dy, "dy", {f.models, f.rows, f.answers, f.hidden}),
+                  to(0, "deach", {f.models, f.answers, gates}),
+                  to(1, "down", {f.models, f.rows, gates}),
+                  {to(2, "dh", one), parts > 1 ? to(3, "dc", one) : nullptr},
+                  to(parts + 2, "dw_h", {f.models, gates, f.hidden}),
+                  to(parts + 3, "db_h", {f.models, gates})};
+  run(f, threads_wanted, [&](const Parallel &p) { engine->fan_back(cell, f, w, b, p); });
+}
+
 // ------------------------------------------------------------------ learning
 
 // AdamW over the weights of M models, in place; `adam.hpp` has the equations. Weights, moments and counts are looked at
@@ -379,6 +440,10 @@ NB_MODULE(_core, m) {
       .def("run", &Live::run)
       .def_prop_ro("padded", &Live::padded);
   m.def("linear", &linear, nb::arg("x"), nb::arg("w"), nb::arg("b").none(), nb::arg("y"));
+  m.def("fan", &fan, nb::arg("cell"), nb::arg("state"), nb::arg("weights"), nb::arg("each"), nb::arg("own"), nb::arg("drop"),
+        nb::arg("y"), nb::arg("threads"));
+  m.def("fan_back", &fan_back, nb::arg("cell"), nb::arg("state"), nb::arg("weights"), nb::arg("each"), nb::arg("own"),
+        nb::arg("drop"), nb::arg("dy"), nb::arg("found"), nb::arg("threads"));
   m.def("engines", [] {
     std::vector<std::string> names;
     for (const Engine *e : engines()) names.emplace_back(e->name);
