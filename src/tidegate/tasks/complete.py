@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..train import Problem
 
 SIZES: dict[str, tuple[Network, Training]] = {
-    "small": (Network(hidden=64), Training(epochs=40, batches=40, batch=32, learning_rate=3e-3)),
+    "small": (Network(hidden=64), Training(epochs=36, batches=40, batch=32, learning_rate=6e-3)),
     "medium": (Network(hidden=128), Training(epochs=60, batches=40, batch=32, learning_rate=2e-3)),
     "large": (
         Network(hidden=128, layers=2, dropout=0.1),
