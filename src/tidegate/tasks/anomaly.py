@@ -225,9 +225,7 @@ class AnomalyDetector:
         self, values: NDArray[np.float64], times: NDArray[np.int64], state: State, *, name: str, notes: list[str]
     ) -> Found:
         verbs.same_model(state.model, self.fingerprint_)
-        before, limit = state.arrays, self.threshold_
-        weights = verbs.under(before, "online/weights")
-        model = msgspec.structs.replace(self.model_, weights=weights) if weights else self.model_
+        before, model, limit = state.arrays, verbs.running(self.model_, state.arrays), self.threshold_
         alarm = AlarmState.from_array(before["alarm"])
         missing = scoring.absent(times, self.interval_, int(before["times"][0]) if alarm.row else None)
         verdicts, cuts, arrays = scoring.run(model, values, missing, before)
@@ -284,12 +282,12 @@ class AnomalyDetector:
         With `state`, what that has learned is the model.
         """
         self._fitted()
-        task = self
         if state is not None:
             from . import onward
 
-            task = onward.kept(self, state)
-        save.write(path, "model", task._spec(), task._arrays())
+            onward.kept(self, state).save(path)
+            return
+        save.write(path, "model", self._spec(), self._arrays())
 
     def load_state(self, path: str | Path) -> State:
         """A state that `State.save` wrote, checked to be of this model."""

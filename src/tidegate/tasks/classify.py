@@ -23,9 +23,10 @@ from ..chance import Chance
 from ..errors import DataError, ModelFileError
 from ..save import File
 from ..scale import Scale, learn
-from ..settings import Epoch, Network, Size, Training, Tried, one_of
+from ..settings import Epoch, Network, Onward, Size, Training, Tried, one_of
 from . import sequences, verbs, whole
 from .judged import Judged, parted
+from .verbs import State
 from .whole import CLASSIFYING, Form
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class Classifier:
         self.histories_, self.parted_ = run.histories, [parted(history) for history in run.histories]
         self.notes_ = naming.notes(run, len(used.stop[0]) == 0, self.verdict_, self.rivals_)
         self.model_ = model
+        self.fingerprint_ = self._fingerprint()
 
     def _judge(self, judged: Judged) -> None:
         self.judged_, self.reliability_ = judged, judged.reliability()
@@ -188,18 +190,55 @@ class Classifier:
         A sequence's answer has the same bits alone as beside others, and padded as not.
         """
         self._fitted()
-        given = sequences.each(X, self.channels_)
-        wanted = self.model_.form.channels
+        return self._named(self.model_, self._given(X))
+
+    def start(self) -> State:
+        """The state before the first sequence; it holds what was learned since `fit`, and how many were named."""
+        self._fitted()
+        return State({"read": np.zeros(1, dtype=np.int64)}, self.fingerprint_)
+
+    def step(
+        self, sequence: Any, state: State, *, learn: bool | Onward = False, target: Any = None
+    ) -> tuple[Labelled, State]:
+        """One sequence in, its label out (a row of `apply`), with the state to go on from.
+
+        sequence  an array (T,) or (T, C), NaN = missing, or a Series
+        learn     True: name it, then learn from its label, in the state
+        target    that label; None: not known, and there is nothing to learn
+        """
+        self._fitted()
+        verbs.same_model(state.model, self.fingerprint_)
+        given, model = self._given([sequence]), verbs.running(self.model_, state.arrays)
+        after = State({**state.arrays, "read": state.arrays["read"] + 1}, state.model)
+        if learn and target is not None:
+            from . import corrected
+
+            after = corrected.on(self, after, model.block(given), learn, target)
+        return self._named(model, given), after
+
+    def _given(self, X: Any) -> list[Floats]:
+        given, wanted = sequences.each(X, self.channels_), self.model_.form.channels
         if given[0].shape[1] != wanted:
             raise DataError(f"sequences of {given[0].shape[1]} channels", wanted=f"{wanted}, as learned from")
-        proba = self.model_.proba(given)
+        return given
+
+    def _named(self, model: Model, given: list[Floats]) -> Labelled:
+        proba = model.proba(given)
         return Labelled(self.classes_[proba.argmax(axis=1)], proba, self.classes_)
 
     # ------------------------------------------------------------------ files
 
-    def save(self, path: str | Path) -> None:
-        """Write everything that running needs to one .safetensors file; an older file survives any failure."""
+    def save(self, path: str | Path, *, state: State | None = None) -> None:
+        """Write everything that running needs to one .safetensors file; an older file survives any failure.
+
+        With `state`, what that has learned is the model.
+        """
         self._fitted()
+        if state is not None:
+            from . import onward
+
+            onward.kept(self, state).save(path)
+            return
         model = self.model_
         spec = Spec(
             "classify", Params(**self.get_params()), model.form, len(next(iter(model.weights.values()))),
@@ -207,10 +246,28 @@ class Classifier:
             self.verdict_, self.rivals_, len(self.judged_.rows), self.history_, self.histories_, self.tried_,
             self.notes_, self.device_,
         )  # fmt: skip
-        arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
-        arrays |= {"scale/center": model.scale.center, "scale/spread": model.scale.spread}
-        arrays |= {f"judged/{name}": part for name, part in msgspec.structs.asdict(self.judged_).items()}
+        arrays = {**self._arrays(), **{f"judged/{n}": a for n, a in msgspec.structs.asdict(self.judged_).items()}}
         save.write(path, "model", msgspec.to_builtins(spec), arrays)
+
+    def load_state(self, path: str | Path) -> State:
+        """A state that `State.save` wrote, checked to be of this model."""
+
+        def learning(table: save.Table) -> verbs.Arrays:
+            from . import corrected
+
+            return corrected.begin(self.model_)
+
+        return verbs.load_state(path, self.start(), learning)
+
+    def _arrays(self) -> verbs.Arrays:
+        """All that an answer depends on but the temperature and the classes."""
+        arrays: verbs.Arrays = {f"network/{name}": w for name, w in self.model_.weights.items()}
+        return arrays | verbs.flat(self.model_.scale, "scale")
+
+    def _fingerprint(self) -> str:
+        """A short name of what was learned, by which a state knows its model."""
+        facts = {"classes": self.classes_.tolist(), "temperature": self.model_.temperature}
+        return verbs.fingerprint(self._arrays(), facts)
 
     @classmethod
     def from_file(cls, file: File) -> Self:
@@ -235,6 +292,7 @@ class Classifier:
         found.histories_, found.parted_ = spec.histories, [parted(history) for history in spec.histories]
         found.tried_, found.notes_, found.device_ = spec.tried, spec.notes, spec.device
         found._judge(Judged(**verbs.under(arrays, "judged")))
+        found.fingerprint_ = found._fingerprint()
         return found
 
     # ------------------------------------------------------------------ scikit-learn's conventions
@@ -272,8 +330,7 @@ class Classifier:
         verbs.require_fitted(self, "model_")
 
 
-@dataclass
-class Model:
+class Model(msgspec.Struct, eq=False):
     """What runs: the network's weights (M, ...) of M models, the scale before and the temperature after them."""
 
     form: Form
@@ -290,9 +347,13 @@ class Model:
             found[some] = whole.forward(params, self.form, x[some, : lengths[some].max()], lengths[some])
         return found
 
+    def block(self, given: list[Floats]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Sequences as the network reads them: readings and mask (N, T, 2C), lengths (N,)."""
+        return sequences.block(given, self.scale, self.form.tail)
+
     def proba(self, given: list[Floats]) -> Floats:
         """(N, classes): the softmax of the models' mean logits, divided by the temperature (Guo et al. 2017)."""
-        x, lengths = sequences.block(given, self.scale, self.form.tail)
+        x, lengths = self.block(given)
         total = np.zeros((len(x), self.form.classes))
         count = len(next(iter(self.weights.values())))
         for m in range(count):

@@ -24,7 +24,7 @@ from ..errors import ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale
 from ..series import SECOND, Series, instant
-from ..settings import Epoch, Network, Size, Training, Tried, Window, one_of
+from ..settings import Epoch, Network, Onward, Size, Training, Tried, Window, one_of
 from . import filling, verbs
 from .around import Floats, Marks, Recipe, Times
 from .filling import Model
@@ -240,20 +240,29 @@ class Completer:
         return self._read(series.values, self._times(series, state), state, name=series.name, notes=notes)
 
     def step(
-        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None
-    ) -> tuple[Filled, State]:
+        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None,
+        learn: bool | Onward = False, target: Mapping[str, float] | Iterable[float] | None = None,
+    ) -> tuple[Filled, State]:  # fmt: skip
         """One reading in, the same made whole out, with the state to go on from; the same bits as `apply` on the whole.
 
         reading  channel name -> value, or the values in the order of `channels_`; None or NaN = missing
         time     when it was read; one interval after the last if not given
+        learn    True: fill, then learn from hiding what was read (`recall`), in the state
+        target   while learning: the reading as it really was, where what was missing is known by now
         """
         self._fitted()
         values, last = verbs.row(reading, self.channels_), int(state.arrays["time"][0])
         ahead = last + round(self.interval_ * SECOND) if self.clock_ else int(self._ticks(state, 1)[0])
         now = ahead if time is None else int(time) if isinstance(time, int | np.integer) else instant(time)
         self._later(now, state)
-        done = self._read(values, np.array([now], dtype=np.int64), state, name="reading", notes=[])
-        return done.row(), done.state  # type: ignore[return-value]
+        times = np.array([now], dtype=np.int64)
+        done = self._read(values, times, state, name="reading", notes=[])
+        after: State = done.state  # type: ignore[assignment]
+        if learn:
+            from . import recall
+
+            after = recall.on(self, state, after, (values, times), learn, target)
+        return done.row(), after
 
     def transform(self, X: Any) -> Floats:
         """`apply(X).values`, as scikit-learn's imputers give them."""
@@ -262,7 +271,8 @@ class Completer:
     def _read(self, values: Floats, times: Times, state: State | None, *, name: str, notes: list[str]) -> Completed:
         if state is not None:
             verbs.same_model(state.model, self.fingerprint_)
-        model, before = self.model_, filling.begin(self.model_.recipe) if state is None else state.arrays
+        before = filling.begin(self.model_.recipe) if state is None else state.arrays
+        model = verbs.running(self.model_, before)
         fill, std, facts, after = filling.run(model, values, times, self.interval_, before)
         seen = ~np.isnan(values)
         blank = facts.lone[0] & ~model.known & ~seen
@@ -296,14 +306,28 @@ class Completer:
 
     # ------------------------------------------------------------------ files
 
-    def save(self, path: str | Path) -> None:
-        """Write everything that running needs to one .safetensors file; an older file survives any failure."""
+    def save(self, path: str | Path, *, state: State | None = None) -> None:
+        """Write everything that running needs to one .safetensors file; an older file survives any failure.
+
+        With `state`, what that has learned is the model.
+        """
         self._fitted()
+        if state is not None:
+            from . import onward
+
+            onward.kept(self, state).save(path)
+            return
         save.write(path, "model", self._spec(), self._arrays())
 
     def load_state(self, path: str | Path) -> State:
         """A state that `State.save` wrote, checked to be of this model."""
-        return verbs.load_state(path, self.start())
+
+        def learning(table: save.Table) -> verbs.Arrays:
+            from . import onward, recall
+
+            return recall.begin(self.model_.recipe, self.model_.weights, onward.length(table))
+
+        return verbs.load_state(path, self.start(), learning)
 
     def _spec(self) -> dict[str, Any]:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}

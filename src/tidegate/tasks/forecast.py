@@ -26,7 +26,7 @@ from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale, learn as learn_scale
 from ..series import SECOND, Series, instant
-from ..settings import Epoch, Network, Size, Training, Tried
+from ..settings import Epoch, Network, Onward, Size, Training, Tried
 from ..windows import on_grid, windows
 from . import segments, verbs, windowed
 from .naive import Rules
@@ -158,20 +158,28 @@ class Forecaster:
         return self._ahead(series.values, self._times(series, state), state, (series.name, notes))
 
     def step(
-        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None
-    ) -> tuple[Forecast, State]:
+        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None,
+        learn: bool | Onward = False, target: None = None,
+    ) -> tuple[Forecast, State]:  # fmt: skip
         """One reading in, one forecast out, with the state to go on from; the same bits as `apply` on the whole.
 
         reading  channel name -> value, or the values in the order of `channels_`; None or NaN = missing
         time     when it was read; one interval after the last if not given
+        learn    True: forecast, then learn from windows whose future has come (`hindsight`), in the state
+        target   None: the truth comes with later readings
         """
         self._fitted()
         values = verbs.row(reading, self.channels_)
         now = int(self._next(state, 1)[0]) if time is None else time
         now = int(now) if isinstance(now, int | np.integer) else instant(now)
         self._later(now, state)
-        found = self._ahead(values, np.array([now], dtype=np.int64), state, ("reading", []))
-        return found, found.state
+        times = np.array([now], dtype=np.int64)
+        found = self._ahead(values, times, state, ("reading", []))
+        if not learn:
+            return found, found.state
+        from . import hindsight
+
+        return hindsight.on(self, state, found, (values, times), learn, target)
 
     def backtest(self, X: Any, *, every: int = 1) -> Backtest:
         """Forecasts from every moment of X (or one in `every`) with `lookback` rows before and `horizon` after it.
@@ -200,7 +208,7 @@ class Forecaster:
         self, values: NDArray[np.float64], times: NDArray[np.int64], state: State, told: tuple[str, list[str]]
     ) -> Forecast:
         verbs.same_model(state.model, self.fingerprint_)
-        model, (last, seen) = self.model_, state.arrays["clock"].tolist()
+        model, (last, seen) = verbs.running(self.model_, state.arrays), state.arrays["clock"].tolist()
         form, interval = model.form, self.interval_
         rows, _ = on_grid(values, times, interval, last=last if seen else None, most=form.lookback)
         known = np.concatenate([state.arrays["rows"], rows])[-form.lookback :]
@@ -209,7 +217,8 @@ class Forecaster:
         ticks = times[-1] + np.rint(np.arange(1, form.horizon + 1) * (interval * SECOND)).astype(np.int64)
         mean = model.scale.undo(windowed.ahead(model, model.scale.apply(known)[None])[windowed.OURS][0])
         bands = model.bands * model.scale.spread
-        after = State({"rows": known, "clock": np.array([times[-1], seen], dtype=np.int64)}, state.model)
+        own = {"rows": known, "clock": np.array([times[-1], seen], dtype=np.int64)}
+        after = State({**state.arrays, **own}, state.model)
         return Forecast(told[0], self.channels_, ticks, mean, model.levels, bands, tuple(notes), after)
 
     def _doubts(self, known: NDArray[np.float64], seen: int) -> list[str]:
@@ -236,9 +245,17 @@ class Forecaster:
 
     # ------------------------------------------------------------------ files
 
-    def save(self, path: str | Path) -> None:
-        """Write everything that running needs to one .safetensors file; an older file survives any failure."""
+    def save(self, path: str | Path, *, state: State | None = None) -> None:
+        """Write everything that running needs to one .safetensors file; an older file survives any failure.
+
+        With `state`, what that has learned is the model.
+        """
         self._fitted()
+        if state is not None:
+            from . import onward
+
+            onward.kept(self, state).save(path)
+            return
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "errors": self.errors_}
         inside = {"form": self.model_.form, "share": self.model_.share, "tried": self.tried_}
@@ -247,7 +264,13 @@ class Forecaster:
 
     def load_state(self, path: str | Path) -> State:
         """A state that `State.save` wrote, checked to be of this model."""
-        return verbs.load_state(path, self.start())
+
+        def learning(table: save.Table) -> verbs.Arrays:
+            from . import hindsight, onward
+
+            return hindsight.begin(self.model_, onward.length(table))
+
+        return verbs.load_state(path, self.start(), learning)
 
     def _arrays(self) -> verbs.Arrays:
         model = self.model_

@@ -9,7 +9,7 @@ the state of the stream, under `online/`; the task itself is not changed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -44,11 +44,11 @@ def asked(learn: bool | str | Onward, usual: Onward = USUAL) -> Onward:
     return ALWAYS
 
 
-def begin(weights: network.Params) -> Arrays:
+def begin(weights: network.Params, models: int = 1) -> Arrays:
     """The learning part of a state before anything was learned: the fitted weights, nothing yet in the moments."""
     found: Arrays = {f"online/weights/{name}": w for name, w in weights.items()}
     found |= {f"online/{kind}/{name}": np.zeros_like(w) for kind in KINDS[1:] for name, w in weights.items()}
-    return found | {"online/steps": np.zeros(1, np.int64), "online/read": np.zeros(1, np.int64)}
+    return found | {"online/steps": np.zeros(models, np.int64), "online/read": np.zeros(1, np.int64)}
 
 
 def due(arrays: Arrays, pace: Onward) -> bool:
@@ -56,20 +56,23 @@ def due(arrays: Arrays, pace: Onward) -> bool:
     return int(arrays["online/read"][0]) % pace.every == 0
 
 
-def step(arrays: Arrays, loss: Callable[[network.Params], Traced], pace: Onward) -> Arrays:
+def step(arrays: Arrays, loss: Callable[[network.Params], Traced], pace: Onward, *, many: bool = False) -> Arrays:
     """The state after one step down the gradient of `loss`, a function of traced weights; nothing given is changed.
 
-    A gradient that is no number moves nothing.
+    many  the weights have the model axis, and each model its own norm. A gradient that is no number moves nothing.
     """
     weights, means, squares = ({n: a.copy() for n, a in under(arrays, f"online/{kind}").items()} for kind in KINDS)
     traced = {name: Traced(w) for name, w in weights.items()}
     slopes = gradients(loss(traced), list(traced.values()))
     if not all(np.isfinite(slope).all() for slope in slopes):
         return arrays
-    steps, rates = arrays["online/steps"].copy(), np.array([pace.learning_rate])
-    w, m, v = (tuple(part[None] for part in kind.values()) for kind in (weights, means, squares))
-    given = tuple(np.ascontiguousarray(slope[None]) for slope in slopes)
-    Adam(w, m, v, steps).step(given, rates, 0.0, pace.clip, np.empty(1))
+
+    def of(parts: Iterable[Any]) -> tuple[Any, ...]:
+        return tuple(np.ascontiguousarray(part if many else part[None]) for part in parts)
+
+    steps = arrays["online/steps"].copy()
+    core = Adam(of(weights.values()), of(means.values()), of(squares.values()), steps)
+    core.step(of(slopes), np.full(len(steps), pace.learning_rate), 0.0, pace.clip, np.empty(len(steps)))
     after = {"online/steps": steps}
     for kind, parts in zip(KINDS, (weights, means, squares), strict=True):
         after |= {f"online/{kind}/{name}": part for name, part in parts.items()}

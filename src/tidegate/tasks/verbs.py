@@ -54,6 +54,12 @@ def load_state(path: str | Path, like: State, learning: Callable[[save.Table], A
     return State(file.arrays(implied), like.model)
 
 
+def running(model: Any, arrays: Arrays) -> Any:
+    """The model as a state has it: with the weights that it has learned since, where it has."""
+    weights = under(arrays, "online/weights")
+    return msgspec.structs.replace(model, weights=weights) if weights else model
+
+
 def same_model(theirs: object, ours: str, where: str = "") -> None:
     """Refuse a state that another model made: its numbers mean nothing here."""
     if theirs != ours:

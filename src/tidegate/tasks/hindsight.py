@@ -1,0 +1,71 @@
+"""How the forecaster learns on from a stream: from windows whose future has come since.
+
+Each window is learned from once: a step is taken on those that have become whole since the last, of all channels. What
+is moved is the network, so that the answer as it is given, its mixture with the linear map, would have missed by less.
+The linear map, their shares and the quantiles stay those of `fit`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import network, windows
+from ..errors import SettingError
+from ..kernels.traced import Traced
+from ..settings import Onward
+from . import naive, onward, segments, windowed
+from .outlook import Forecast
+from .verbs import Arrays, State
+from .windowed import Floats, Model
+
+if TYPE_CHECKING:
+    from .forecast import Forecaster
+
+
+def on(
+    task: Forecaster, before: State, said: Forecast, row: tuple[Floats, Any], learn: bool | str | Onward, target: Any
+) -> tuple[Forecast, State]:
+    """The forecast and the next state after one reading, its values (1, C) and time (1,), of which it was `said`."""
+    if target is not None:
+        raise SettingError("a target for a forecast", wanted="none", do="the truth comes with the next readings")
+    pace, model, arrays = onward.asked(learn), task.model_, said.state.arrays
+    rows = model.form.lookback + model.form.horizon + pace.every - 1
+    if "online/rows" not in arrays:
+        arrays = {**arrays, **begin(model, rows)}
+    elif len(arrays["online/rows"]) != rows:
+        arrays = {**arrays, **window(model, rows)}
+    last, seen = before.arrays["clock"].tolist()
+    come, _ = windows.on_grid(*row, task.interval_, last=last if seen else None, most=rows)
+    arrays["online/rows"] = onward.pushed(arrays["online/rows"], model.scale.apply(come))
+    arrays["online/filled"] = np.minimum(arrays["online/filled"] + len(come), rows)
+    arrays["online/read"] = arrays["online/read"] + 1
+    if arrays["online/filled"][0] == rows and onward.due(arrays, pace) and model.share:
+        z = arrays["online/rows"]
+        arrays = onward.step(arrays, lambda weights: loss(weights, model, z), pace)
+    return said, State(arrays, said.state.model)
+
+
+def begin(model: Model, rows: int) -> Arrays:
+    """What the state of a stream has besides, when it begins to learn with so many rows in mind."""
+    return {**onward.begin(model.weights), **window(model, rows)}
+
+
+def window(model: Model, rows: int) -> Arrays:
+    """The last rows, scaled, NaN = missing, before there were any."""
+    blank = np.full((rows, model.form.channels), np.nan)
+    return {"online/rows": blank, "online/filled": np.zeros(1, dtype=np.int64)}
+
+
+def loss(weights: network.Params, model: Model, z: Floats) -> Traced:
+    """The mean absolute error of the answers to all windows in scaled rows (R, C), where something was read."""
+    form, c = model.form, z.shape[1]
+    whole = windows.windows(z, form.lookback + form.horizon).swapaxes(1, 2).reshape(-1, form.lookback + form.horizon)
+    x, last = windowed.relative(np.ascontiguousarray(whole[:, : form.lookback]))
+    y = np.clip(whole[:, form.lookback :] - last, -windowed.FAR, windowed.FAR).astype(np.float32)
+    line, seen = naive.linear(model.rules, x), ~np.isnan(y)
+    network_said = segments.forward(weights, form, x, np.tile(np.arange(c), len(whole) // c))
+    said = line + np.float32(model.share) * (network_said - line)
+    missed: Traced = (abs(said - np.nan_to_num(y)) * seen).sum() / np.float32(max(1, seen.sum()))
+    return missed
