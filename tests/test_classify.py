@@ -286,7 +286,7 @@ def test_sklearn_clones_searches_and_cross_validates() -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn_tanh"])
 def test_the_network_is_the_same_in_torch_for_many_models_and_in_numpy(cell: Any) -> None:
     net = tg.Network(cell=cell, hidden=4, layers=2)
-    form = whole.Form(channels=2, classes=3, net=net, strides=(3, 2), rough=(0.5, 2.0))
+    form = whole.Form(channels=2, classes=3, net=net, shorten=(3, 2, 2), rough=(0.5, 2.0))
     first = [whole.init(form, np.random.default_rng(seed)) for seed in range(3)]
     rng = np.random.default_rng(9)
     lengths = np.array([31, 7, 1, 20])
@@ -331,6 +331,23 @@ def test_turning_and_pooling_have_the_gradients_of_what_they_are() -> None:
         torch.testing.assert_close(mine, other)
         slope = torch.randn(mine.shape, generator=torch.Generator().manual_seed(1))
         torch.testing.assert_close(*(torch.autograd.grad(y, x, slope, retain_graph=True)[0] for y in (mine, other)))
+
+
+def test_the_highest_of_every_few_steps_is_the_same_in_torch_and_in_numpy() -> None:
+    x = np.random.default_rng(0).random((2, 3, 11, 4)).astype(np.float32)
+    ours = kernels.highest(x[0], 4)
+    assert ours.shape == (3, 3, 4)
+    np.testing.assert_array_equal(ours[:, 2], x[0, :, 8:].max(axis=1))
+    np.testing.assert_array_equal(kernels.highest(torch.tensor(x), 4)[0].numpy(), ours)
+
+
+def test_no_reading_of_a_long_sequence_is_passed_over() -> None:
+    net = tg.Network(hidden=4)
+    for length in (1, 40, 41, 150, 800, 5000, 30_000):
+        form = whole.Form(channels=1, classes=2, net=net, shorten=whole.shorten(length), rough=(1.0,))
+        first, high, second = form.shorten
+        assert form.widths[0] >= first
+        assert length / (first * high * second) <= 2 * whole.STEPS
 
 
 def _turned(x: Any, length: int) -> Any:

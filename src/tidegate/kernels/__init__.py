@@ -157,6 +157,24 @@ def steps(x: Any) -> Any:
     return x.diff(dim=-2, prepend=x[..., :1, :])
 
 
+def highest(x: Any, count: int) -> Any:
+    """Of every `count` steps the highest, number by number, for x >= 0: (..., T, C) -> (..., ceil(T / count), C).
+
+    >>> highest(np.array([[1.0], [3.0], [2.0]]), 2).ravel().tolist()
+    [3.0, 2.0]
+
+    For torch with the model axis.
+    """
+    if count == 1:
+        return x
+    if not is_numpy(x):
+        from . import pieces
+
+        return pieces.highest(x, count)
+    x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, -x.shape[-2] % count), (0, 0)])
+    return x.reshape(*x.shape[:-2], -1, count, x.shape[-1]).max(axis=-2)
+
+
 def inside(lengths: Any, steps: int) -> Any:
     """Which of `steps` steps belong to sequences of these lengths (...): True in (..., steps)."""
     if is_numpy(lengths):

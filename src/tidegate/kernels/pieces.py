@@ -25,6 +25,18 @@ def conv(x: Tensor, w: Tensor, b: Tensor, stride: int, sides: tuple[int, int], s
     return found
 
 
+def highest(x: Tensor, count: int) -> Tensor:
+    """Of every `count` steps the highest; the last part may be shorter.
+
+    >>> highest(torch.tensor([[[[1.0], [3.0], [2.0]]]]), 2).ravel().tolist()
+    [3.0, 2.0]
+    """
+    m, n, t, c = x.shape
+    picture = x.reshape(m * n, t, 1, c).permute(0, 3, 1, 2)  # channels last in memory, as they are
+    found = torch.nn.functional.max_pool2d(picture, (count, 1), ceil_mode=True)
+    return found.permute(0, 2, 3, 1).reshape(m, n, -1, c)
+
+
 def turn(x: Tensor, rows: Tensor) -> Tensor:
     """Steps changing places: step t of x takes that of `rows` (M, N, T); who changes with whom must be mutual.
 

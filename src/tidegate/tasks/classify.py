@@ -127,7 +127,8 @@ class Classifier:
         from . import naming
 
         scale = learn(np.concatenate(given))
-        form, training = self._form(given, scale, len(classes)), self.training or CLASSIFYING[self.size][1]
+        form = self._form(given, scale, len(classes))
+        training = self.training or whole.longer(CLASSIFYING[self.size][1], len(classes))
         x, lengths = sequences.block(given, scale, form.tail)
         used = naming.parts(numbers, self.seed)
         data = naming.Data(x, lengths, numbers, self._weights(numbers))
@@ -171,8 +172,8 @@ class Classifier:
 
     def _form(self, given: list[Floats], scale: Scale, classes: int) -> Form:
         net, rough = verbs.chosen(self, CLASSIFYING), sequences.rough(given, scale)
-        steps = whole.strides(int(np.median([len(one) for one in given])))
-        return Form(channels=len(rough), classes=classes, net=net, strides=steps, rough=rough)
+        shorten = whole.shorten(int(np.median([len(one) for one in given])))
+        return Form(channels=len(rough), classes=classes, net=net, shorten=shorten, rough=rough)
 
     def _weights(self, numbers: NDArray[np.int64]) -> Floats:
         counts = np.bincount(numbers).astype(np.float64)

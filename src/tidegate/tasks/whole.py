@@ -1,8 +1,9 @@
 """The network of the classifier: from a whole sequence, read in both directions, one number for each class.
 
-Two convolutions shorten the sequence and find short shapes; a recurrent stack reads what they found from first to last
-and from last to first (Schuster & Paliwal 1997). The head gets, of each direction, the last state (which for the way
-back is the one at the first step), the mean and the maximum over the steps that are there, and the same of the shapes.
+Two convolutions find short shapes, wherever they are, and shorten the sequence; a recurrent stack reads what they found
+from first to last and from last to first (Schuster & Paliwal 1997). The head gets, of each direction, the last state
+(which for the way back is the one at the first step), the mean and the maximum over the steps that are there, and the
+same of the shapes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..settings import Network, Training
 CLASSIFYING: dict[str, tuple[Network, Training]] = {  # of each of five models
     "small": (
         Network(hidden=32, dropout=0.2),
-        Training(epochs=20, batches=20, learning_rate=1e-2, noise=0.1, patience=8),
+        Training(epochs=24, batches=20, learning_rate=5e-3, noise=0.1, patience=24),
     ),
     "medium": (
         Network(hidden=64, dropout=0.2),
@@ -35,7 +36,17 @@ CLASSIFYING: dict[str, tuple[Network, Training]] = {  # of each of five models
 }
 
 WIDTHS = (9, 5)  # steps that each convolution sees, at least
+FINE = 6  # the first convolution moves on by more than a step where so many would become one
 STEPS = 40  # the recurrent stack reads at most about so many
+
+
+def longer(training: Training, classes: int) -> Training:
+    """The same with an epoch more for each class beyond two, up to 40: more classes take longer to tell apart.
+
+    >>> longer(Training(epochs=20), classes=6).epochs
+    24
+    """
+    return msgspec.structs.replace(training, epochs=training.epochs + min(classes, 42) - 2)
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,14 +55,14 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     channels: int
     classes: int
     net: Network
-    strides: tuple[int, int]
-    """steps by which each convolution moves on"""
+    shorten: tuple[int, int, int]
+    """steps by which the first convolution moves on, of how many the highest stays, by which the second moves on"""
     rough: tuple[float, ...]
     """by how much each scaled channel usually changes from one step to the next"""
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or self.classes < 2 or min(self.strides) < 1:  # a file may say anything
-            saw = f"{self.channels} channels, {self.classes} classes, strides of {self.strides}"
+        if self.channels < 1 or self.classes < 2 or min(self.shorten) < 1:  # a file may say anything
+            saw = f"{self.channels} channels, {self.classes} classes, shortened by {self.shorten}"
             raise SettingError(saw, wanted="1, 2 and 1 or more")
         if len(self.rough) != self.channels or not min(self.rough) > 0:
             raise SettingError(f"usual steps {self.rough} of {self.channels} channels", wanted="one each, above 0")
@@ -59,7 +70,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @property
     def widths(self) -> tuple[int, ...]:
         """Steps that each convolution sees: none is passed over."""
-        return tuple(max(width, 2 * stride) for width, stride in zip(WIDTHS, self.strides, strict=True))
+        return tuple(max(width, 2 * stride) for width, stride in zip(WIDTHS, self.shorten[::2], strict=True))
 
     @property
     def tail(self) -> int:
@@ -67,14 +78,20 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.widths[0] - 1
 
 
-def strides(length: int) -> tuple[int, int]:
-    """How far the convolutions move on, for sequences of a usual length: so far that the stack reads about STEPS.
+def shorten(length: int) -> tuple[int, int, int]:
+    """By how much the stem shortens sequences of a usual length, so far that the stack reads about STEPS of them.
 
-    >>> strides(30), strides(150), strides(1000)
-    ((1, 1), (2, 2), (12, 2))
+    >>> shorten(30), shorten(150), shorten(500), shorten(2000)
+    ((1, 1, 1), (1, 2, 2), (2, 3, 2), (8, 3, 2))
+
+    The strides of the convolutions, and between them how many steps become their highest: a shape is found wherever it
+    is, and few steps pass between the places where it is looked for.
     """
-    first = max(1, round(length / (2 * STEPS)))
-    return (first, 2) if length > STEPS else (1, 1)
+    second = 2 if length > STEPS else 1
+    left, first = max(1, round(length / (second * STEPS))), 1
+    while left / first >= FINE:
+        first *= 2
+    return first, max(1, round(left / first)), second
 
 
 def shapes(form: Form) -> network.Shapes:
@@ -103,9 +120,11 @@ def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Call
     With the model axis (M, ...) everything has it: x, lengths and all weights.
     """
     x = _beside(form, x)
-    for i, stride in enumerate(form.strides):
-        lengths = (lengths + stride - 1) // stride
-        x = kernels.conv(x, params[f"stem.{i}.weight"], params[f"stem.{i}.bias"], lengths, stride)
+    first, high, second = form.shorten
+    lengths = -(-lengths // first)
+    x = kernels.conv(x, params["stem.0.weight"], params["stem.0.bias"], lengths, first)
+    x, lengths = kernels.highest(x, high), -(-lengths // (high * second))
+    x = kernels.conv(x, params["stem.1.weight"], params["stem.1.bias"], lengths, second)
     told = [kernels.pool(x, lengths)]
     for layer in range(form.net.layers):
         x = drop(x)
