@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import tidegate as tg
 from tidegate.errors import DataError, NotFittedError, SettingError
 from tidegate.evaluate import Evaluation
-from tidegate.pages import charts, complete, forecast, frame, packed
+from tidegate.pages import charts, classify, complete, forecast, frame, packed
 from tidegate.series import Series, check
 
 if TYPE_CHECKING:
@@ -263,14 +264,103 @@ def test_the_completer_that_reads_the_past_speaks_of_the_last_value(normal: Seri
     assert "linear interpolation" not in page
 
 
+# ---- classify
+
+
+@pytest.fixture(scope="module")
+def taught() -> tuple[tg.Classifier, NDArray[np.float64], NDArray[np.str_]]:
+    """A classifier of spikes whose classes have hostile names, and what it learned from."""
+    X, y = tg.synth.spikes(120, seed=0)
+    names = np.where(np.asarray(y) > 0, HOSTILE[0], HOSTILE[1])
+    return tg.Classifier(training=tg.Training(epochs=3, batches=4, noise=0.1)).fit(X, names), X, names
+
+
+Taught = tuple[tg.Classifier, NDArray[np.float64], NDArray[np.str_]]
+
+
+def test_the_page_of_a_classifier_tells_what_it_held_out(taught: Taught) -> None:
+    classifier, X, _ = taught
+    page = words(tg.report.page(classifier, data=X))
+    chance = classifier.verdict_
+    assert "Can the labels be predicted at all?" in page
+    assert f"of {chance.rows:,}</dd>" in page
+    for number in classifier.confusion_.ravel().tolist():
+        assert not number or f">{number:,}</td>" in page
+    assert page.count("<figcaption>") == min(8, len(classifier.judged_.wrong)) + min(8, len(classifier.judged_.right))
+    assert "held out of learning" in page
+    assert "each of the 5 models" in page
+
+
+def test_labels_that_cannot_be_predicted_are_the_headline(taught: Taught) -> None:
+    classifier, X, _ = taught
+    chance = msgspec.structs.replace(classifier.verdict_, p_value=0.4, detectable=0.7)
+    doubtful = tg.Classifier()
+    doubtful.__dict__ |= classifier.__dict__ | {"verdict_": chance}
+    assert "<h1>No better than chance</h1>" in tg.report.page(doubtful, data=X)
+    few = msgspec.structs.replace(chance, detectable=None)
+    doubtful.__dict__ |= {"verdict_": few}
+    assert "<h1>Too few rows to tell from chance</h1>" in tg.report.page(doubtful)
+
+
+def test_labelled_sequences_are_judged_by_their_labels(taught: Taught) -> None:
+    classifier, X, names = taught
+    result, right = classifier.apply(X), names.copy()
+    right[:3] = "never heard of"
+    told = classify.of(classifier, result, right)
+    assert told.classes == [*classify.names(classifier), "never heard of"]
+    assert told.chance.accuracy == pytest.approx((result.label == right).mean())
+    page = words(tg.report.page(classifier, result, data=X, truth=right))
+    assert "not known to the classifier" in page
+    assert "held-out rows" not in page[: page.index("Can the labels")]
+    with pytest.raises(DataError, match="119 labels for 120 sequences"):
+        tg.report.page(classifier, result, data=X, truth=right[1:])
+
+
+def test_after_learning_the_page_does_not_judge_rows_that_were_learned_from(taught: Taught) -> None:
+    from tidegate import measures
+
+    classifier, X, names = taught
+    held = measures.classifier_held_out(classifier)
+    page = words(tg.report.page(classifier, classifier.apply(X), held, data=X, truth=names))
+    assert f"of {classifier.verdict_.rows} held-out sequences named right" in page
+
+
+def test_without_labels_the_page_counts_what_was_named(taught: Taught) -> None:
+    classifier, X, _ = taught
+    page = words(tg.report.page(classifier, classifier.apply(X), data=X))
+    assert "<h1>120 sequences named</h1>" in page
+    assert "Least sure" in page
+    assert page.count("<figcaption>") == 16
+
+
+def test_sketches_break_where_readings_are_missing(taught: Taught) -> None:
+    classifier, X, _ = taught
+    broken = X[0].copy()
+    broken[20:25] = np.nan
+    (line,) = classify.sketch(classifier, broken[:, None], (-3.0, 3.0))
+    assert line.count("M") == 2
+    assert "nan" not in line
+    assert classify.sketch(classifier, np.full((9, 1), np.nan), (-3.0, 3.0)) == [""]
+
+
+def test_many_classes_are_a_chart(taught: Taught) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(150, 12)), np.arange(150) % 15
+    classifier = tg.Classifier(training=tg.Training(epochs=1, batches=1)).fit(X, y)
+    assert 'id="confusion"' in tg.report.page(classifier)
+    assert 'id="confusion"' not in tg.report.page(taught[0])
+
+
 # ---- hostile names, no clock
 
 
-def test_hostile_names_stay_text(hostile: tuple[tg.Forecaster, tg.Completer, Series]) -> None:
+def test_hostile_names_stay_text(hostile: tuple[tg.Forecaster, tg.Completer, Series], taught: Taught) -> None:
     made, filler, later = hostile
+    classifier, X, names = taught
     for page in (
         tg.report.page(made, made.apply(later), made.backtest(later), title=HOSTILE[0]),
         tg.report.page(filler, filler.apply(later), title=HOSTILE[0]),
+        tg.report.page(classifier, classifier.apply(X), data=X, truth=names, title=HOSTILE[0]),
     ):
         assert "<script>window" not in page
         assert "</script><b>" not in page
@@ -297,15 +387,18 @@ def chromium() -> Iterator[Browser]:
 CHARTS = {
     "forecast": {"#record .scatterlayer .trace": 6, "#steps": 1, "#coverage": 1, "#covered": 1, "#losses": 1},
     "complete": {"#record .scatterlayer .trace": 4, "#losses": 1},
+    "classify": {"#reliability": 1, "#losses .scatterlayer .trace": 12, ".examples path": 9},
 }
 
 
 @pytest.fixture(scope="module")
-def build(hostile: tuple[tg.Forecaster, tg.Completer, Series]) -> dict[str, Callable[[], str]]:
+def build(hostile: tuple[tg.Forecaster, tg.Completer, Series], taught: Taught) -> dict[str, Callable[[], str]]:
     made, filler, later = hostile
+    classifier, X, _ = taught
     return {
         "forecast": lambda: tg.report.page(made, made.apply(later), made.backtest(later)),
         "complete": lambda: tg.report.page(filler, filler.apply(later)),
+        "classify": lambda: tg.report.page(classifier, data=X),
     }
 
 

@@ -40,10 +40,17 @@ def _complete() -> Callable[..., str]:
     return page
 
 
+def _classify() -> Callable[..., str]:
+    from .pages.classify import page
+
+    return page
+
+
 PAGES: dict[str, Callable[[], Callable[..., str]]] = {
     "AnomalyDetector": _anomaly,
     "Forecaster": _forecast,
     "Completer": _complete,
+    "Classifier": _classify,
 }
 
 

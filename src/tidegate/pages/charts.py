@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .packed import Floats
 
@@ -116,3 +117,53 @@ def by_group(
         layout["shapes"] = [_across(asked)]
         layout["yaxis"] |= {"tickformat": ".0%", "range": [max(-0.02, low - 0.08), 1.02], "rangemode": "normal"}
     return Chart(traces=traces[::-1], layout=layout)
+
+
+def reliable(bins: Floats) -> Chart:
+    """How often an answer was right against how sure it was said to be; `bins` (n, 3): mean probability, share, rows.
+
+    Bars: what a share of so many rows may be by chance, 95 % (Wilson 1927).
+    """
+    sure, hit, count = bins.T
+    z = 1.96
+    middle = (hit + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z * np.sqrt(hit * (1 - hit) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    texts = [f"said {p:.1%}, true {h:.1%} of {n:,.0f}" for p, h, n in bins]
+    bars = {
+        "type": "data", "symmetric": False, "array": (middle + reach - hit).tolist(), "thickness": 1,
+        "arrayminus": (hit - middle + reach).tolist(), "color": "$soft", "width": 4,
+    }  # fmt: skip
+    points = {
+        "x": sure.tolist(), "y": hit.tolist(), "mode": "lines+markers", "text": texts, "error_y": bars,
+        "marker": {"size": 9, "color": "$expect"}, "line": {"color": "$expect", "width": 1.2},
+        "hovertemplate": "%{text}<extra></extra>",
+    }  # fmt: skip
+    low = max(-0.02, min(float(sure.min()), float(hit.min())) - 0.08)
+    line = {"color": "$soft", **DASHED}
+    same = {"type": "line", "x0": 0, "y0": 0, "x1": 1, "y1": 1, "layer": "below", "line": line}
+    shares = {"tickformat": ".0%", "nticks": 7, "range": [low, 1.03]}
+    titles = {"x": "probability said", "y": "share that was right"}
+    axes = {f"{axis}axis": {**shares, "title": {"text": said}} for axis, said in titles.items()}
+    layout = {"height": 300, "margin": MARGIN, "shapes": [same], **axes}
+    return Chart(traces=[points], layout=layout)
+
+
+def confused(table: NDArray[np.int64], classes: Sequence[str]) -> Chart:
+    """True class against named class of many classes, as shares of the true one."""
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    names = [plain(name if len(name) < 15 else f"{name[:13]}…") for name in classes]
+    texts = [[f"{plain(a)} named {plain(b)}: {n}" for b, n in zip(classes, row, strict=True)]
+             for a, row in zip(classes, table.tolist(), strict=True)]  # fmt: skip
+    ticks = list(range(len(names)))
+    side = min(900, max(340, 16 * len(names) + 110))
+    heat = {
+        "type": "heatmap", "z": shares.tolist(), "text": texts, "hovertemplate": "%{text}<extra></extra>", "xgap": 1,
+        "ygap": 1, "colorscale": [[0, "$raised"], [1, "$expect"]], "zmin": 0, "zmax": 1, "showscale": False,
+    }  # fmt: skip
+    axis = {"tickvals": ticks, "ticktext": names, "showgrid": False, "automargin": True}
+    axis |= {"tickfont": {"size": 10}} if len(names) > 20 else {}
+    layout = {
+        "height": side, "margin": {**MARGIN, "t": 12}, "xaxis": {**axis, "title": {"text": "named"}, "tickangle": -90},
+        "yaxis": {**axis, "title": {"text": "true"}, "range": [len(names) - 0.5, -0.5]},
+    }  # fmt: skip
+    return Chart(traces=[heat], layout=layout)

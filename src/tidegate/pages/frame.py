@@ -29,6 +29,7 @@ from ..settings import Epoch
 from . import words
 from .charts import Chart
 
+NEITHER = frozenset({"in 90 % band"})  # columns of an evaluation of which neither end is better
 PARTED = 1.05  # times its best that a validation loss must reach before the curves are said to part
 
 
@@ -134,12 +135,20 @@ def render(page: Page) -> str:
         held=any(math.isfinite(valid) for *_, valid in page.learned.history),
         parted=parted(page.learned),
         warn=page.table.baseline_wins,
+        unsaid=_unsaid(page),
         time=lambda ns: words.moment(ns, page.clock).removesuffix(" UTC").removeprefix("at "),
         data=msgspec.json.encode(data, enc_hook=float).decode().replace("<", "\\u003c"),
         plotly=get_plotlyjs(),
         script="\n".join([*map(_asset, ["frame.js", *page.scripts]), "begin();"]),
         **page.more,
     )
+
+
+def _unsaid(page: Page) -> str:
+    """What of the verdict does not open the page."""
+    opened = " ".join(page.sentences).lower()
+    lines = [line for line in page.table.verdict.split("\n") if line.lower() not in opened]
+    return " ".join(f"{line[:1].upper()}{line[1:]}{'' if line.endswith('.') else '.'}" for line in lines if line)
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------
@@ -165,7 +174,7 @@ def table(evaluation: Any, smaller_is_better: frozenset[str]) -> Table:
     rows = evaluation.rows
     return Table(
         rows=rows, verdict=evaluation.verdict, baseline_wins=evaluation.baseline_wins, what=evaluation.what,
-        smaller_is_better=smaller_is_better & {name for row in rows for name in row.metrics},
+        smaller_is_better=smaller_is_better & {name for row in rows for name in row.metrics}, counts=NEITHER,
     )  # fmt: skip
 
 
@@ -275,16 +284,18 @@ def facts(task: Any, what: str, rows: str = "") -> list[tuple[str, str]]:
         ("channels", words.some(task.channels_)),
         ("rows", rows),
         ("a row every", words.span(task.interval_) if getattr(task, "clock_", False) else ""),
-        ("training", _trained(task)),
-        ("seed", str(task.seed)),
-        ("tidegate", __version__),
+        *run(task),
     ]
     return [(name, value) for name, value in each if value]
 
 
-def _trained(task: Any) -> str:
+def run(task: Any) -> list[tuple[str, str]]:
+    """How a task was trained, and by what."""
     lasted = sum(e.seconds for e in task.history_)
-    return f"{words.counted(len(task.history_), 'epoch')}, {lasted:.1f} s on {task.device_}"
+    trained = f"{words.counted(len(task.history_), 'epoch')}, {lasted:.1f} s on {task.device_}"
+    tried = getattr(task, "tried_", [])
+    tuned = [("tuned", f"the best of {len(tried)} trainings, by validation rows")] if tried else []
+    return [("training", trained), *tuned, ("seed", str(task.seed)), ("tidegate", __version__)]
 
 
 def _network(task: Any) -> Any:
