@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
-from . import cpu
+from . import cpu, fans
 
 Array = NDArray[Any]
 Slopes = list[tuple["Traced", Array]]
@@ -209,6 +209,21 @@ def scan(cell: str, x: Any, state: Any, weights: Sequence[Any]) -> tuple[Traced,
 
     both = Traced(np.concatenate([y.ravel(), last.ravel()]), back)
     return both[: y.size].reshape(y.shape[1:]), both[y.size :].reshape(first[:, 0].shape)
+
+
+def fan(cell: str, state: Any, weights: tuple[Any, Any], each: Any, own: Any, drop: tuple[()] = ()) -> Traced:
+    """`fans.forward`, by its compiled way back; all of it traced, and nothing dropped."""
+    parts, *given = (plain(a) for a in (state, each, own, *weights))
+
+    def back(slope: Array) -> Slopes:
+        many = [np.ascontiguousarray(a[None]) for a in (slope.astype(np.float32), *given)]
+        dy, ahead, heavy = many[0], (many[1], many[2]), (many[3], many[4])
+        first = tuple(np.ascontiguousarray(part[None]) for part in parts)
+        deach, down, *dfirst, dw, db = fans.backward(cell, first, heavy, *ahead, (), dy, cpu.threads())
+        found = zip((each, own, *weights), (deach, down, dw, db), strict=True)
+        return [*((a, slope[0]) for a, slope in found), (state, np.concatenate(dfirst))]
+
+    return Traced(fans.forward(cell, parts, (given[2], given[3]), given[0], given[1]), back)
 
 
 # --- back through all of it -----------------------------------------------------------------------------------------

@@ -43,13 +43,13 @@ def on(
     arrays["online/read"] = arrays["online/read"] + 1
     if arrays["online/filled"][0] == rows and onward.due(arrays, pace) and model.share:
         z = arrays["online/rows"]
-        arrays = onward.step(arrays, lambda weights: loss(weights, model, z), pace)
+        arrays = onward.step(arrays, lambda weights: loss(weights, model, z), pace, many=True)
     return said, State(arrays, said.state.model)
 
 
 def begin(model: Model, rows: int) -> Arrays:
     """What the state of a stream has besides, when it begins to learn with so many rows in mind."""
-    return {**onward.begin(model.weights), **window(model, rows)}
+    return {**onward.begin(model.weights, model.form.models), **window(model, rows)}
 
 
 def window(model: Model, rows: int) -> Arrays:
@@ -59,13 +59,20 @@ def window(model: Model, rows: int) -> Arrays:
 
 
 def loss(weights: network.Params, model: Model, z: Floats) -> Traced:
-    """The mean absolute error of the answers to all windows in scaled rows (R, C), where something was read."""
+    """The mean absolute error of answers to all windows in scaled rows (R, C), where something was read.
+
+    The sum over the models of an ensemble, each with the linear map as if it were the only one.
+    """
     form, c = model.form, z.shape[1]
     whole = windows.windows(z, form.lookback + form.horizon).swapaxes(1, 2).reshape(-1, form.lookback + form.horizon)
     x, last = windowed.relative(np.ascontiguousarray(whole[:, : form.lookback]))
     y = np.clip(whole[:, form.lookback :] - last, -windowed.FAR, windowed.FAR).astype(np.float32)
     line, seen = naive.linear(model.rules, x), ~np.isnan(y)
-    network_said = segments.forward(weights, form, x, np.tile(np.arange(c), len(whole) // c))
-    said = line + np.float32(model.share) * (network_said - line)
-    missed: Traced = (abs(said - np.nan_to_num(y)) * seen).sum() / np.float32(max(1, seen.sum()))
-    return missed
+    total: Any = np.float32(0)
+    for m in range(form.models):
+        own = {name: w[m] for name, w in weights.items()}
+        told = segments.forward(own, form, x, np.tile(np.arange(c), len(whole) // c))
+        said = line + np.float32(model.share) * (told - line)
+        total = total + (abs(said - np.nan_to_num(y)) * seen).sum() / np.float32(max(1, seen.sum()))
+    found: Traced = total
+    return found

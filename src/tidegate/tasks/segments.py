@@ -132,8 +132,12 @@ def _answers(
 
 
 def _fan(own: Any) -> Callable[..., Any]:
-    if kernels.is_numpy(own):
+    if kernels.is_plain(own):
         return fans.forward
+    if kernels.is_numpy(own):
+        from ..kernels import traced
+
+        return traced.fan
     from ..kernels import fanned
 
     return fanned.forward
