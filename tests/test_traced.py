@@ -56,7 +56,9 @@ def test_the_forecasters_gradients_are_torchs(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_classifiers_gradients_are_torchs(cell: str) -> None:
-    form = whole.Form(channels=2, classes=3, net=Network(cell=cell, hidden=6, layers=2), strides=(2, 2), rough=(1, 2))
+    form = whole.Form(
+        channels=2, classes=3, net=Network(cell=cell, hidden=6, layers=2), shorten=(2, 3, 2), rough=(1, 2)
+    )
     x, lengths = some(3, 40, 4), np.array([40, 31, 24])
 
     def loss(params: Any, to: Callable[[Any], Any]) -> Any:
