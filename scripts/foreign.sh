@@ -8,6 +8,8 @@ for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do
 done
 mkdir -p build
 flags=(-std=c++17 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-tree-loop-distribute-patterns -Wall -Wextra -Wno-psabi)
-aarch64-linux-gnu-g++ "${flags[@]}" -DTIDEGATE_ISA=baseline -c src/tidegate/kernels/cpp/isa.cpp -o build/foreign.o
-aarch64-linux-gnu-g++ -std=c++17 -O1 -static scripts/foreign.cpp build/foreign.o -o build/foreign
+for part in isa online; do
+  aarch64-linux-gnu-g++ "${flags[@]}" -DTIDEGATE_ISA=baseline -c "src/tidegate/kernels/cpp/$part.cpp" -o "build/foreign-$part.o"
+done
+aarch64-linux-gnu-g++ -std=c++17 -O1 -static scripts/foreign.cpp build/foreign-isa.o build/foreign-online.o -o build/foreign
 qemu-aarch64-static build/foreign

@@ -37,6 +37,10 @@ def test_two_hidden_units_learn_the_inverse_of_every_step() -> None:
     assert result("08_inverted.py") <= 0.005  # a tutorial: .009
 
 
+def test_what_is_learned_one_reading_at_a_time_is_kept() -> None:
+    assert result("09_one_reading_at_a_time.py") <= 0.01
+
+
 def test_every_example_is_run_by_a_test() -> None:
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):

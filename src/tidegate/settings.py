@@ -19,7 +19,7 @@ Cell = Literal["rnn_tanh", "rnn_relu", "lstm", "gru"]
 Size = Literal["small", "medium", "large"]
 
 
-def _checked(setting: msgspec.Struct) -> None:
+def checked(setting: msgspec.Struct) -> None:
     """Refuse a wrong value where it is given; msgspec itself checks only what it decodes."""
     for name, hint in get_type_hints(type(setting), include_extras=True).items():
         value, limits = getattr(setting, name), getattr(hint, "__metadata__", ())
@@ -45,7 +45,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     calibrate: Share = 0.25  # gives scores their meaning; seen by nothing else
 
     def __post_init__(self) -> None:
-        _checked(self)
+        checked(self)
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     dropout: Share = 0.0
 
     def __post_init__(self) -> None:
-        _checked(self)
+        checked(self)
 
     @property
     def in_words(self) -> str:
@@ -80,7 +80,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     patience: Positive = 8  # epochs without a better validation loss before training stops
 
     def __post_init__(self) -> None:
-        _checked(self)
+        checked(self)
 
 
 class Onward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +93,7 @@ class Onward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     always: bool = False  # learn from what was just called abnormal, too
 
     def __post_init__(self) -> None:
-        _checked(self)
+        checked(self)
 
 
 class Epoch(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ class Alarming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gap: Positive = 90
 
     def __post_init__(self) -> None:
-        _checked(self)
+        checked(self)
 
 
 SIZES: dict[str, tuple[Network, Training]] = {

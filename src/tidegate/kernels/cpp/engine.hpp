@@ -89,6 +89,36 @@ struct FanBack {
   float *deach, *down, *dstate[2], *dw_h, *db_h;
 };
 
+// A network that learns from one stream, a reading at a time (online.hpp).
+struct Learning {
+  int64_t channels, inputs, hidden, outputs;  // inputs: the channels, and where `masked` whether each was seen
+  bool labels, masked, adam;
+  int64_t every, back, keep;  // readings between updates; gone back; in the ring
+  double rate, clip, horizon, limit, drift;
+};
+
+struct Sizes {  // floats: of all weights, of those before the head, of a record of the ring; and of the states
+  int64_t weights, body, record, parts, padded, influence;
+};
+
+// All that a learner remembers, the caller's: weights, moments (2, weights), gradient, state (parts, padded), ring (keep,
+// record), influence; center, spread and count of each channel and value (3, C + O); ids (keep,); see online.hpp for the rest.
+struct Memory {
+  float *weights, *moments, *gradient, *state, *ring, *influence;
+  double *scale, *loss;
+  int64_t *ids, *counts;
+};
+
+class Online {
+ public:
+  virtual ~Online() = default;
+  virtual Sizes sizes() const = 0;
+  virtual void bind(const Memory &) = 0;
+  // x (steps, C), NaN = missing; target (steps, O) or classes (steps, 1), NaN = none, or null; out (steps, O).
+  virtual void run(const double *x, const double *target, int64_t steps, double *out, int64_t id) = 0;
+  virtual void late(const double *target, int64_t ago) = 0;
+};
+
 struct Engine {
   const char *name;
   // How many floats `forward` keeps for `backward`.
@@ -105,6 +135,9 @@ struct Engine {
   void (*fan_back)(Cell, const Fan &, const Weights &, const FanBack &, const Parallel &);
   // One step downhill, in place.
   void (*adam)(const Descent &);
+  // A learner of a cell by truncated backpropagation, or by exact recurrent learning; and of the linear recurrent unit.
+  std::unique_ptr<Online> (*online)(Cell, bool exact, const Learning &);
+  std::unique_ptr<Online> (*online_lru)(const Learning &);
 };
 
 #if defined(__x86_64__)

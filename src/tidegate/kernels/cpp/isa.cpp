@@ -13,6 +13,10 @@
 
 namespace TIDEGATE_ISA {
 
+// online.cpp
+std::unique_ptr<tidegate::Online> online(tidegate::Cell, bool exact, const tidegate::Learning &);
+std::unique_ptr<tidegate::Online> online_lru(const tidegate::Learning &);
+
 // f of the cell that is meant.
 template <class F>
 auto with(tidegate::Cell cell, const F &f) {
@@ -50,6 +54,8 @@ const Engine TIDEGATE_ISA = {
       ::TIDEGATE_ISA::with(c, [&](auto cell) { ::TIDEGATE_ISA::fan_back(cell, f, w, b, p); });
     },
     ::TIDEGATE_ISA::adam,
+    ::TIDEGATE_ISA::online,
+    ::TIDEGATE_ISA::online_lru,
 };
 
 }  // namespace tidegate

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -413,6 +414,117 @@ class Live {
   std::unique_ptr<Stepper> stepper_;
 };
 
+// ------------------------------------------------------------------ learning from a stream
+
+// A learner of one stream; all that it remembers lies in arrays of the caller's, which are looked at when they are bound.
+class Learner {
+ public:
+  Learner(const std::string &cell, bool exact, nb::tuple shape, nb::tuple kind, nb::tuple pace, nb::tuple rates) {
+    auto whole = [](const nb::tuple &from, size_t i) { return nb::cast<int64_t>(from[i]); };
+    auto real = [&](size_t i) { return nb::cast<double>(rates[i]); };
+    const bool masked = nb::cast<bool>(kind[1]);
+    s_ = {whole(shape, 0), whole(shape, 0) * (masked ? 2 : 1), whole(shape, 1), whole(shape, 2),
+          nb::cast<bool>(kind[0]), masked, nb::cast<bool>(kind[2]), whole(pace, 0), whole(pace, 1), whole(pace, 2),
+          real(0), real(1), real(2), real(3), real(4)};
+    const int64_t most = 1 << 20;
+    for (int64_t n : {s_.channels, s_.hidden, s_.outputs, s_.every, s_.back, s_.keep})
+      if (n < 1 || n > most) refuse("Learner", "given " + std::to_string(n), "sizes from 1 to a million");
+    if (s_.back < s_.every || s_.keep < s_.back) refuse("keep, back, every", "not in this order", "keep >= back >= every");
+    if (exact && double(s_.hidden) * s_.hidden * s_.hidden > 1e8) refuse("hidden", std::to_string(s_.hidden), "less for exact");
+    for (const char *name : NAMES) names_.push_back(nb::steal(PyUnicode_InternFromString(name)));
+    learner_ = cell == "lru" ? engine->online_lru(s_) : engine->online(cell_of(cell), exact, s_);
+  }
+
+  nb::tuple sizes() const {
+    const Sizes s = learner_->sizes();
+    return nb::make_tuple(s.weights, s.body, s.record, s.parts, s.padded, s.influence);
+  }
+
+  // Whether these are the arrays that are bound: asked for every reading, so by name and address only.
+  bool holds(nb::dict memory) const {
+    if (!bound_) return false;
+    for (size_t i = 0; i < std::size(NAMES); i++) {
+      PyObject *found = PyDict_GetItem(memory.ptr(), names_[i].ptr());
+      if (!found || found != nb::handle(arrays_[i]).ptr()) return false;
+    }
+    return true;
+  }
+
+  void bind(nb::tuple memory, nb::object x, nb::object target, nb::object out) {
+    const Sizes s = learner_->sizes();
+    const int64_t rulers = s_.channels + (s_.labels ? 0 : s_.outputs);
+    auto f = [&](size_t i, const char *name, const Sides &shape) { return array<float>(item(memory, i), name, shape, "float32", true); };
+    auto d = [&](size_t i, const char *name, const Sides &shape) { return array<double>(item(memory, i), name, shape, "float64", true); };
+    auto n = [&](size_t i, const char *name, const Sides &shape) { return array<int64_t>(item(memory, i), name, shape, "int64", true); };
+    const Memory m{f(0, "weights", {s.weights}), f(1, "moments", {2, s.weights}), f(2, "gradient", {s.weights}),
+                   f(3, "state", {s.parts, s.padded}), f(4, "ring", {s_.keep, s.record}), f(5, "influence", {s.influence}),
+                   d(6, "scale", {3, rulers}), d(7, "loss", {8}), n(8, "ids", {s_.keep}), n(9, "counts", {12})};
+    if (m.counts[0] < 0) refuse("counts", "below 0", "what a learner counted");
+    const double *from = array<double>(x, "x", {s_.channels}, "float64", false);
+    const double *wanted = array<double>(target, "target", {s_.labels ? 1 : s_.outputs}, "float64", false);
+    double *to = array<double>(out, "out", {s_.outputs}, "float64", true);
+    learner_->bind(m);
+    memory_ = m, x_ = from, target_ = wanted, out_ = to, bound_ = true;
+    arrays_ = memory, alive_ = nb::make_tuple(x, target, out);
+  }
+
+  // One reading, from and to the arrays that were bound; false where it holds what no reading or target may be.
+  bool step(bool learn, int64_t id) {
+    ready();
+    for (int64_t i = 0; i < s_.channels; i++)
+      if (std::abs(x_[i]) > LARGEST) return false;
+    if (learn && !possible()) return false;
+    learner_->run(x_, learn ? target_ : nullptr, 1, out_, id);
+    return true;
+  }
+  void steps(nb::handle x, nb::handle target, nb::handle out) {
+    ready();
+    const Sides given = sides(x, "x", 2);
+    const double *from = array<double>(x, "x", {given[0], s_.channels}, "float64", false);
+    const double *wanted = target.is_none() ? nullptr
+        : array<double>(target, "target", {given[0], s_.labels ? 1 : s_.outputs}, "float64", false);
+    double *to = array<double>(out, "out", {given[0], s_.outputs}, "float64", true);
+    for (int64_t t = 0; t < given[0]; t += 256) {  // Ctrl-C is answered between readings
+      learner_->run(from + t * s_.channels, wanted ? wanted + t * (s_.labels ? 1 : s_.outputs) : nullptr,
+                    std::min<int64_t>(256, given[0] - t), to + t * s_.outputs, -1);
+      if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    }
+  }
+  // The target that was bound is that of the reading `ago` before the newest.
+  bool late(int64_t ago) {
+    ready();
+    if (!possible()) return false;
+    if (ago < 0 || ago >= std::min(memory_.counts[0], s_.keep)) refuse("ago", std::to_string(ago), "a reading that is kept");
+    learner_->late(target_, ago);
+    return true;
+  }
+
+ private:
+  static constexpr const char *NAMES[] = {"weights", "moments", "gradient", "state", "ring", "influence", "scale", "loss", "ids", "counts"};
+  static constexpr double LARGEST = 1e150;  // as in series.py
+
+  bool possible() const {
+    for (int64_t i = 0; i < (s_.labels ? 1 : s_.outputs); i++) {
+      const double y = target_[i];
+      if (!std::isnan(y) && (s_.labels ? y < 0 || y >= double(s_.outputs) || y != std::floor(y) : std::abs(y) > LARGEST)) return false;
+    }
+    return true;
+  }
+  void ready() const {
+    if (!bound_) refuse("Learner", "bound to no memory", "bind it first");
+  }
+
+  Learning s_;
+  std::unique_ptr<Online> learner_;
+  Memory memory_{};
+  const double *x_ = nullptr, *target_ = nullptr;
+  double *out_ = nullptr;
+  bool bound_ = false;
+  std::vector<nb::object> names_;
+  nb::tuple arrays_;
+  nb::object alive_;
+};
+
 void linear(nb::handle x, nb::handle w, nb::handle b, nb::handle y) {
   const Sides xs = sides(x, "x", 2), ws = sides(w, "w", 2);
   const float *in = floats(x, "x", {xs[0], ws[1]}), *heavy = floats(w, "w", ws);
@@ -439,6 +551,15 @@ NB_MODULE(_core, m) {
       .def("bind", &Live::bind, nb::arg("x"), nb::arg("state"), nb::arg("y"))
       .def("run", &Live::run)
       .def_prop_ro("padded", &Live::padded);
+  nb::class_<Learner>(m, "Learner")
+      .def(nb::init<const std::string &, bool, nb::tuple, nb::tuple, nb::tuple, nb::tuple>(), nb::arg("cell"), nb::arg("exact"),
+           nb::arg("shape"), nb::arg("kind"), nb::arg("pace"), nb::arg("rates"))
+      .def_prop_ro("sizes", &Learner::sizes)
+      .def("holds", &Learner::holds, nb::arg("memory"))
+      .def("bind", &Learner::bind, nb::arg("memory"), nb::arg("x"), nb::arg("target"), nb::arg("out"))
+      .def("step", &Learner::step, nb::arg("learn"), nb::arg("id"))
+      .def("steps", &Learner::steps, nb::arg("x"), nb::arg("target").none(), nb::arg("out"))
+      .def("late", &Learner::late, nb::arg("ago"));
   m.def("linear", &linear, nb::arg("x"), nb::arg("w"), nb::arg("b").none(), nb::arg("y"));
   m.def("fan", &fan, nb::arg("cell"), nb::arg("state"), nb::arg("weights"), nb::arg("each"), nb::arg("own"), nb::arg("drop"),
         nb::arg("y"), nb::arg("threads"));
