@@ -18,26 +18,28 @@ from tidegate.series import Series
 from tidegate.tasks import TASKS
 from tidegate.tasks.complete import SIZES as COMPLETING
 from tidegate.tasks.segments import FORECASTING
+from tidegate.tasks.steps import TAGGING
 from tidegate.tasks.whole import CLASSIFYING
 
 pytest.importorskip("torch")
 
-LEARNED = ("forecast", "complete", "classify")
+LEARNED = ("forecast", "complete", "classify", "tag")
 OPTIONS: dict[str, list[Any]] = {
     "forecast": ["--horizon", 4, "--lookback", 16],
     "complete": ["--direction", "past"],
     "classify": ["--labels", "kind", "--sequence", "id"],
+    "tag": ["--labels", "state", "--channels", "s0,s1"],
 }
 READ: dict[str, list[Any]] = {"classify": ["--sequence", "id"]}
 every_task = pytest.mark.parametrize("task", LEARNED)
-streams = pytest.mark.parametrize("task", ["forecast", "complete"])
+streams = pytest.mark.parametrize("task", ["forecast", "complete", "tag"])
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small size of every task, made much smaller."""
     tiny = (tg.Network(hidden=4), tg.Training(epochs=2, batches=2, batch=4, noise=0.0))
-    for sizes in (FORECASTING, COMPLETING, CLASSIFYING):
+    for sizes in (FORECASTING, COMPLETING, CLASSIFYING, TAGGING):
         monkeypatch.setitem(sizes, "small", tiny)
 
 
@@ -65,9 +67,14 @@ def spikes() -> pl.DataFrame:
 @pytest.fixture
 def data(machine: Series, spikes: pl.DataFrame, tmp_path: Path) -> dict[str, Path]:
     """The file from which each task learns here."""
-    frame(machine).write_csv(tmp_path / "machine.csv")
+    table = frame(machine)
+    table.write_csv(tmp_path / "machine.csv")
+    level = np.nan_to_num(machine.values[:, 0], nan=np.nanmedian(machine.values[:, 0]))
+    states = pl.Series("state", np.where(level > np.median(level), "busy", "idle"))
+    table.with_columns(states, load=pl.Series(level), rest=pl.Series(-level)).write_csv(tmp_path / "states.csv")
     spikes.write_csv(tmp_path / "spikes.csv")
-    return dict.fromkeys(LEARNED, tmp_path / "machine.csv") | {"classify": tmp_path / "spikes.csv"}
+    own = {"classify": tmp_path / "spikes.csv", "tag": tmp_path / "states.csv"}
+    return dict.fromkeys(LEARNED, tmp_path / "machine.csv") | own
 
 
 @pytest.fixture
@@ -103,7 +110,7 @@ def test_fit_writes_a_model_and_says_how_well_it_does_beside_the_rules(
     out = tmp_path / "m.safetensors"
     result = tidegate("fit", task, data[task], "-o", out, *OPTIONS[task])
     assert result.stdout == ""
-    rule = {"forecast": "seasonal", "complete": "linear", "classify": "largest class"}[task]
+    rule = {"forecast": "seasonal", "complete": "linear"}.get(task, "largest class")
     for said in ("learned from ", "2 epochs", "m.safetensors", rule):
         assert said in result.stderr
     assert type(tg.load(out)) is TASKS[task]()
@@ -132,6 +139,9 @@ def test_the_same_seed_gives_the_same_weights_as_in_python(
         many = tg.read_many(data[task], id="id", labels="kind")
         labels = [str(one.labels[0]) for one in many.values() if one.labels is not None]
         theirs = tg.Classifier(seed=5).fit(list(many.values()), labels)
+    elif task == "tag":
+        series = tg.read(data[task], labels="state", channels=["s0", "s1"])
+        theirs = tg.Tagger(seed=5).fit(series)
     elif task == "forecast":
         theirs = tg.Forecaster(horizon=4, lookback=16, seed=5).fit(machine)
     else:
@@ -168,7 +178,7 @@ def test_the_choices_are_those_of_the_library(task: str) -> None:
     choices = {o.name: set(getattr(o.type, "choices", ())) for o in dict(commands())["fit", task].params}
     assert choices["size"] == set(FORECASTING) == set(COMPLETING) == set(CLASSIFYING)
     assert choices["cell"] == set(CELLS)
-    assert choices.get("direction", set(WAYS)) == set(WAYS)
+    assert choices.get("direction", set(WAYS)) == (set(WAYS) - {"none"} if task == "tag" else set(WAYS))
 
 
 def test_known_bad_history_and_columns_are_left_out(data: dict[str, Path], tmp_path: Path) -> None:
@@ -244,7 +254,7 @@ def test_a_sequence_with_two_labels_is_named(spikes: pl.DataFrame, data: dict[st
     spikes.with_columns(pl.Series("kind", kind)).write_csv(data["classify"])
     words = ["fit", "classify", data["classify"], "-o", tmp_path / "m", *OPTIONS["classify"]]
     assert "sequence n0 has several labels: plain, spiked" in tidegate(*words, code=1).stderr
-    assert files(tmp_path) == {"machine.csv", "spikes.csv"}
+    assert files(tmp_path) == {"machine.csv", "spikes.csv", "states.csv"}
 
 
 def test_a_ts_file_that_is_not_one_is_refused(tmp_path: Path) -> None:
@@ -268,7 +278,7 @@ def test_apply_writes_what_python_says_in_every_form(
     for path in out:
         assert tidegate("apply", learned, data[task], "-o", path, *read).stdout == ""
     assert tidegate("apply", learned, data[task], "-o", "-", *read).stdout == out[0].read_text()
-    given: Any = tg.read(data[task]) if task != "classify" else sequences(data[task])
+    given: Any = tg.read(data["forecast"]) if task != "classify" else sequences(data[task])
     expected = tg.load(learned).apply(given).to_frame()
     for table in (pl.read_csv(out[0], try_parse_dates=True), pl.read_parquet(out[1]), pl.read_ndjson(out[2])):
         assert set(expected.columns) <= set(table.columns)
@@ -291,6 +301,9 @@ def test_apply_tells_the_same_as_json(task: str, data: dict[str, Path], model: C
         assert set(told["channels"]["s0"]) == {"mean", "low", "high"}
     elif task == "complete":
         assert (told["rows"], set(told["filled"])) == (700, {"s0", "s1"})
+    elif task == "tag":
+        assert set(told["label"]) <= {"busy", "idle"}
+        assert len(told["label"]) == len(told["times"]) == 700
     else:
         assert len(told["sequences"]) == 48
         assert set(told["sequences"][0]["proba"]) == {"plain", "spiked"}
@@ -306,7 +319,7 @@ def test_a_state_makes_pieces_the_whole(
     tidegate("apply", learned, data[task], "--until", 333, "-o", out[1], "--state", state)
     tidegate("apply", learned, data[task], "--from", 333, "-o", out[2], "--state", state)
     whole, first, second = (path.read_text().splitlines() for path in out)
-    assert second[1:] == (whole[334:] if task == "complete" else whole[1:])
+    assert second[1:] == (whole[1:] if task == "forecast" else whole[334:])
     assert task == "forecast" or first == whole[:334]
 
 
@@ -344,11 +357,13 @@ OTHERS = {
     "forecast": ("--false-alarms 1/day", "--fail-on-anomaly", "--sequence x", "--wide"),
     "complete": ("--false-alarms 1/day", "--quantiles 0.1,0.9", "--sequence x"),
     "classify": ("--false-alarms 1/day", "--quantiles 0.1,0.9", "--fail-on-anomaly", "--state s"),
+    "tag": ("--false-alarms 1/day", "--quantiles 0.1,0.9", "--wide", "--ignore x"),
 }
 JUDGED_OTHERS = {
     "forecast": ("--labels x", "--hide 0.2", "--history h.csv", "--events e.csv"),
     "complete": ("--labels x", "--every 5", "--wide"),
     "classify": ("--hide 0.2", "--seed 3", "--pattern rows", "--events e.csv"),
+    "tag": ("--hide 0.2", "--every 5", "--events e.csv"),
 }
 
 
@@ -410,6 +425,56 @@ def test_evaluating_a_classifier_counts_right_answers(data: dict[str, Path], mod
     assert "--labels COL" in tidegate(*words[:3], "--sequence", "id", code=2).stderr
 
 
+def test_evaluating_a_tagger_judges_every_step(data: dict[str, Path], model: Callable[[str], Path]) -> None:
+    learned = model("tag")
+    words = ["evaluate", learned, data["tag"], "--labels", "state"]
+    told = json.loads(tidegate(*words, "--history", data["tag"], "--json").stdout)
+    series = tg.read(data["tag"], labels="state", channels=["s0", "s1"])
+    assert told["methods"]["tagger"]["accuracy"] == tg.load(learned).score(series)
+    assert set(told["methods"]) == {"tagger", "largest class", "logistic regression"}
+    states = pl.read_csv(data["tag"]).with_columns(state=pl.when(pl.int_range(700) < 600).then("state"))
+    states.write_csv(data["tag"])
+    assert "600 of 700 rows have a label" in tidegate(*words).stdout
+    states.with_columns(state=pl.lit("odd")).write_csv(data["tag"])
+    assert "labels that the model does not know, counted as wrong: 700 rows" in tidegate(*words).stderr
+    assert "give --labels COL" in tidegate(*words[:3], code=2).stderr
+
+
+def test_values_are_learned_from_columns_that_are_no_channels(data: dict[str, Path], tmp_path: Path) -> None:
+    out, words = tmp_path / "m", [data["tag"], "--labels", "load,rest"]
+    tidegate("fit", "tag", *words, "-o", out, "--target", "value", "--ignore", "state")
+    learned = tg.load(out)
+    assert (learned.channels_, learned.targets_) == (("s0", "s1"), ("load", "rest"))
+    tidegate("apply", out, data["tag"], "-o", tmp_path / "a.csv")
+    assert pl.read_csv(tmp_path / "a.csv").columns == ["time", "load", "rest"]
+    told = json.loads(tidegate("evaluate", out, *words, "--history", data["tag"], "--json").stdout)
+    assert set(told["methods"]) == {"tagger", "mean", "linear regression"}
+    assert told["methods"]["linear regression"]["RMSE"] < told["methods"]["mean"]["RMSE"]
+    assert "one column of labels" in tidegate("fit", "tag", *words, "-o", out, code=2).stderr
+    none = tidegate("fit", "tag", data["tag"], "-o", out, "--target", "value", code=2)
+    assert "give --labels COL" in none.stderr
+
+
+def test_many_sequences_are_tagged_each_by_itself(machine: Series, data: dict[str, Path], tmp_path: Path) -> None:
+    table = pl.read_csv(data["tag"]).with_columns(unit=pl.int_range(700) // 70).drop("load", "rest")
+    table.write_csv(data["tag"])
+    out = tmp_path / "m"
+    fitted = tidegate("fit", "tag", data["tag"], "-o", out, "--labels", "state", "--sequence", "unit")
+    assert "10 sequences of 70 rows x 2 channels" in fitted.stderr
+    tidegate("apply", out, data["tag"], "-o", tmp_path / "a.csv", "--sequence", "unit")
+    told = pl.read_csv(tmp_path / "a.csv")
+    assert told["sequence"].to_list() == [row // 70 for row in range(700)]
+    (tmp_path / "units").mkdir()
+    for (unit,), rows in table.partition_by("unit", as_dict=True).items():
+        rows.drop("unit").write_csv(tmp_path / "units" / f"{unit}.csv")
+    tidegate("apply", out, tmp_path / "units", "-o", tmp_path / "b.csv")
+    assert pl.read_csv(tmp_path / "b.csv").equals(told)
+    evaluated = ["evaluate", out, tmp_path / "units", "--labels", "state", "--history", data["tag"]]
+    assert "700 of 700 rows have a label" in tidegate(*evaluated[:5]).stdout
+    refused = tidegate("apply", out, tmp_path / "units", "--state", tmp_path / "s", "-o", tmp_path / "c.csv", code=2)
+    assert "--state goes on with one series" in refused.stderr
+
+
 @every_task
 def test_info_says_what_a_model_holds(task: str, model: Callable[[str], Path]) -> None:
     learned = model(task)
@@ -428,7 +493,7 @@ def test_a_report_is_one_html_file_or_refused_before_any_work(task: str, data: d
         assert "--report" in tidegate(*words, code=2).stderr
         return
     tidegate(*words)
-    read = OPTIONS[task] if task == "classify" else []
+    read = {"classify": OPTIONS["classify"], "tag": ["--labels", "state"]}.get(task, [])
     tidegate("evaluate", tmp_path / "m", data[task], *read, "--report", tmp_path / "e.html")
     tidegate("apply", tmp_path / "m", data[task], *READ.get(task, []), "--report", tmp_path / "a.html")
     for name in "rea":

@@ -73,7 +73,7 @@ def wide(frame: pl.DataFrame, id: str | None, asked: Asked) -> dict[str, Series]
         raise DataError(saw, wanted=wanted, do="name the others (--labels, --sequence, --ignore)", where=asked.name)
     values = blank(pl.DataFrame(list(columns.values())).to_numpy(), asked.missing)
     ids = [str(name) for name in frame[id]] if id else [str(row) for row in range(len(frame))]
-    labels = typed([str(label) for label in frame[asked.labels]]) if asked.labels else None
+    labels = typed(["" if label is None else str(label) for label in frame[asked.labels]]) if asked.labels else None
     return _named(ids, [_whole(row) for row in values], [VALUE], labels, asked)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from . import __version__, fits, inputs, outputs, words
+from . import __version__, fits, inputs, outputs, telling, words
 from .inputs import MANY, READING, Source
 from .terminal import (
     ANOMALY,
@@ -84,7 +84,7 @@ class Asked(NamedTuple):
 @IGNORE
 @READING  # fmt: skip
 def apply(model: Path, source: Source, out: str | None, report: Path | None, asked: Asked, as_json: bool) -> None:
-    """Score, forecast, fill or classify new data, by what the model is.
+    """Score, forecast, fill, classify or tag new data, by what the model is.
 
     \b
       tidegate apply pump.safetensors today.csv -o scores.csv
@@ -131,6 +131,8 @@ def _load(model: Path, report: Path | None = None) -> Any:
 def _applied(task: Any, data: Any, state: Path | None) -> Any:
     """What a task says of data; with the file of a state, as the continuation of what it has seen."""
     if isinstance(data, dict):
+        if state:
+            raise click.UsageError("--state goes on with one series, and these are many: apply them one by one")
         return task.apply(list(data.values()))
     if not state:
         return task.apply(data)
@@ -203,7 +205,7 @@ def evaluate(model: Path, source: Source, truth: Truth, report: Path | None, as_
     inputs.refuse_others(task, {**truth._asdict(), **source.about_many(), "labels": source.labels})
     judged = JUDGES[type(task).__name__](task, source, truth)
     evaluation = judged.evaluation
-    words.say_notes([*judged.notes, *evaluation.notes])
+    telling.say_notes([*judged.notes, *evaluation.notes])
     if report:
         outputs.report(report, task, judged.result, evaluation, data=judged.data, truth=judged.truth)
     show_json(outputs.evaluated(evaluation)) if as_json else click.echo(str(evaluation))
@@ -258,9 +260,22 @@ def _judge_classifier(task: Any, source: Source, truth: Truth) -> Judged:
     return Judged(evaluation, [], evaluation.detail, read, right)
 
 
+def _judge_tagger(task: Any, source: Source, truth: Truth) -> Judged:
+    from . import measures
+
+    data, beside = source.marked(task.target, task)
+    past = source.of(truth.history, labels=True).marked(task.target, task) if truth.history else None
+    evaluation = measures.tagger(task, data, beside, history=past)
+    one = not isinstance(data, dict)
+    return Judged(
+        evaluation, [*data.notes] if one else [], evaluation.detail, data if one else list(data.values()),
+        beside[0] if one else beside,
+    )  # fmt: skip
+
+
 JUDGES = {
     "AnomalyDetector": _judge_detector, "Forecaster": _judge_forecaster, "Completer": _judge_completer,
-    "Classifier": _judge_classifier,
+    "Classifier": _judge_classifier, "Tagger": _judge_tagger,
 }  # fmt: skip
 
 

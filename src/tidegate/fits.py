@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from . import inputs, outputs, words
+from . import inputs, outputs, telling, words
 from .errors import DataError
-from .inputs import MANY, READING, Source
+from .inputs import MANY, READING, SEQUENCE, Source
 from .terminal import DATA, FILE, JSON, REPORT, Group, Verb, needs, options, progress, ready, say, show_json
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ LEARNING = options(
     click.option("--device", default="auto", help="Where to train; auto takes a GPU if there is one."),
     click.option("--checkpoint", type=FILE, metavar="FILE", help="Written after every epoch."),
     click.option("--resume", is_flag=True, help="Go on from the checkpoint, if there is one."),
+)
+BALANCED = click.option(
+    "--balanced", "class_weight", flag_value="balanced", help="Each class counts the same, however rare."
 )
 EXCLUDE = click.option(
     "--exclude", multiple=True, callback=inputs.stretches, metavar="START..END", help="Known-bad history; repeatable."
@@ -78,6 +81,7 @@ def fit() -> None:
       tidegate fit forecast load.csv -o load.safetensors --horizon 24
       tidegate fit complete air.csv -o air.safetensors
       tidegate fit classify gestures.csv -o gestures.safetensors --sequence id --labels gesture
+      tidegate fit tag rooms.csv -o rooms.safetensors --labels occupied
     """
 
 
@@ -126,7 +130,7 @@ def anomaly(
     detector.save(written.out)
     evaluation = _held_out(detector, series)
     words.told(detector).learned(detector, series)
-    words.say_measured(evaluation)
+    telling.say_measured(evaluation)
     words.say_budget(detector.threshold_)
     _say_model(written)
     found = detector.apply(series) if written.report or len(series) <= LOOKED_AT else None
@@ -222,7 +226,7 @@ def complete(source: Source, learner: Learner, direction: str, written: Written)
 @GIVEN
 @click.option("--labels", metavar="COL", help="The column that says what a sequence is.")
 @MANY
-@click.option("--balanced", "class_weight", flag_value="balanced", help="Each class counts the same, however rare.")
+@BALANCED
 @LEARNING
 @READING
 def classify(source: Source, learner: Learner, class_weight: str | None, written: Written) -> None:
@@ -246,6 +250,55 @@ def classify(source: Source, learner: Learner, class_weight: str | None, written
     labels = inputs.label_each(many)
     _train(partial(task.fit, list(many.values()), labels), source, written, CLASSIFYING[learner.size][1].epochs)
     _done(task, many, measures.classifier_held_out(task), written, labels)
+
+
+class Tagging(NamedTuple):
+    """What a tagger is told besides."""
+
+    target: str
+    direction: str
+    smooth: bool
+
+
+@fit.command(cls=Verb)
+@GIVEN
+@click.option("--labels", metavar="COL", help="The column beside each step; COL,COL for several values.")
+@click.option("--target", type=click.Choice(["label", "value"]), default="label", help="Names, or numbers.")
+@click.option(
+    "--direction",
+    type=click.Choice(["past", "both"]),
+    default="past",
+    help="From what came before (streams), or from what comes after too.",
+)
+@click.option("--smooth", is_flag=True, help="Let labels change as seldom as they do in the data.")
+@BALANCED
+@SEQUENCE
+@LEARNING
+@READING  # fmt: skip
+def tag(source: Source, learner: Learner, tagging: Tagging, class_weight: str | None, written: Written) -> None:
+    """Learn to say at every step what goes on, or how much.
+
+    \b
+      tidegate fit tag rooms.csv -o rooms.safetensors --labels occupied
+      tidegate fit tag engines.csv -o engines.safetensors --target value --labels hours_left --sequence unit
+      tidegate fit tag walks/ -o walks.safetensors --labels activity --direction both --smooth
+
+    DATA: a history, or many: a table with --sequence, or a folder with a file each. Where a label is empty, nothing is
+    learned.
+    """
+    _before(source, written, "Tagger")
+    from . import measures
+    from .tasks.steps import TAGGING
+    from .tasks.tag import Tagger
+
+    data, beside = source.marked(tagging.target)
+    task = Tagger(**learner._asdict(), **tagging._asdict())
+    read, known = (list(data.values()), beside) if isinstance(data, dict) else (data, beside[0])
+    learn = partial(task.fit, read, known, class_weight=class_weight)
+    _train(learn, source, written, TAGGING[learner.size][1].epochs)
+    if tagging.target == "value":
+        task.targets_ = tuple(inputs.names_of(source.labels))
+    _done(task, data, measures.tagger_held_out(task), written, known)
 
 
 # ---- what all of them do ---------------------------------------------------------------------------------------------
@@ -275,7 +328,7 @@ def _done(task: Any, data: Any, evaluation: Evaluation, written: Written, truth:
     """Save, say what was learned and how well it does; a report shows what the model makes of what it learned from."""
     task.save(written.out)
     words.told(task).learned(task, data)
-    words.say_measured(evaluation)
+    telling.say_measured(evaluation)
     _say_model(written)
     read = list(data.values()) if isinstance(data, dict) else data
     _after(task, task.apply(read) if written.report else None, evaluation, written, read, truth)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 def names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
     """An option's value "a, b" as a list."""
-    return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
+    return None if value is None else names_of(value)
+
+
+def names_of(value: str | None) -> list[str]:
+    """The names in "a, b".
+
+    >>> names_of("a, b"), names_of(None)
+    (['a', 'b'], [])
+    """
+    return [name.strip() for name in (value or "").split(",") if name.strip()]
 
 
 def stretches(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -89,8 +98,9 @@ READING = options(
     click.option("--query", metavar="SQL", help="What to ask the database whose URL is given as DATA."),
 )
 """The options of every command that reads data; `Source` holds their values."""
+SEQUENCE = click.option("--sequence", metavar="COL", help="The column that says which sequence a row belongs to.")
 MANY = options(
-    click.option("--sequence", metavar="COL", help="The column that says which sequence a row belongs to."),
+    SEQUENCE,
     click.option("--wide", is_flag=True, default=None, help="Each row is a whole sequence, a column a step."),
 )
 """The options of commands that read many sequences."""
@@ -105,7 +115,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "pattern": ("Completer",),
     "seed": ("Completer",),
     "labels": ("AnomalyDetector", "Classifier", "Tagger"),
-    "history": ("AnomalyDetector", "Classifier"),
+    "history": ("AnomalyDetector", "Classifier", "Tagger"),
     "state": ("AnomalyDetector", "Forecaster", "Completer", "Tagger"),
     "sequence": ("Classifier", "Tagger"),
     "wide": ("Classifier",),
@@ -162,25 +172,69 @@ class Source(NamedTuple):
 
     def given(self, task: Any) -> Series | dict[str, Series]:
         """What a fitted task reads: one series, or many sequences."""
-        return self.many(task) if type(task).__name__ == "Classifier" else self.series(task)
+        kind = type(task).__name__
+        several = kind == "Classifier" or (kind == "Tagger" and self.several)
+        return self.many(task) if several else self.series(task)
+
+    @property
+    def several(self) -> bool:
+        """Whether it was said that these are many sequences."""
+        return bool(self.sequence) or self._in_files
+
+    @property
+    def _in_files(self) -> bool:
+        """Whether the data itself says what a sequence is: a folder, a pattern, a .ts file."""
+        path = Path(self.data)
+        pattern = not path.exists() and any(mark in self.data for mark in "*?[") and "://" not in self.data
+        return path.is_dir() or pattern or self.data.lower().endswith((".ts", ".ts.gz"))
+
+    def marked(self, target: str, model: Any = None) -> tuple[Any, list[NDArray[Any]]]:
+        """For a tagger: one series, or many sequences by name; and what stands beside the steps of each.
+
+        Labels are one column, values one or more columns of numbers, which are no channels then.
+        """
+        import numpy as np
+
+        beside = names_of(self.labels)
+        if target == "label":
+            if len(beside) > 1:
+                raise click.UsageError("--labels: one column of labels; --target value learns several columns")
+            data = self.many(model) if self.several else self.series(model)
+            if any(series.labels is None for series in _each(data)):
+                raise click.UsageError("give --labels COL: which column says what goes on at each step")
+            return data, [_unknown(series.labels) for series in _each(data)]
+        if not beside:
+            raise click.UsageError("give --labels COL, or COL,COL: which columns hold the values to learn")
+        own = model.channels_ if model else self.channels
+        wider = self._replace(labels=None, channels=None if own is None else [*own, *beside])
+        data = wider.many() if self.several else wider.series()
+        values = [series.select(beside).values for series in _each(data)]
+        kept = [name for name in next(iter(_each(data))).channels if name not in beside]
+        if not kept:
+            raise click.UsageError("--labels names every column: none is left to learn from")
+        if isinstance(data, dict):
+            return {name: series.select(kept) for name, series in data.items()}, values
+        return data.select(kept), [np.asarray(one) for one in values]
 
     def many(self, model: Any = None, *, labelled: bool = False) -> dict[str, Series]:
         """Many sequences by name, from a table, a folder or a .ts file; for a model only its channels."""
         from msgspec.structs import replace
 
+        from .tasks.verbs import as_series
+
         self._one_way(labelled)
         channels = model.channels_ if model and not self.wide else self.channels
         many: dict[str, Series] = self._read(channels, modelled=model is not None, many=True)
+        pace = self.interval or getattr(model, "interval_", None)
+        many = {name: as_series(series, interval=pace) for name, series in many.items()}
         if model and self.wide and len(model.channels_) == 1:  # a wide table has no name for what it holds
             many = {name: replace(series, channels=model.channels_) for name, series in many.items()}
         return many
 
     def _one_way(self, labelled: bool) -> None:
         """Refuse what does not say, or says twice, what a sequence is."""
-        path = Path(self.data)
-        files = path.is_dir() or (not path.exists() and any(mark in self.data for mark in "*?["))
         ways = {"--sequence": bool(self.sequence) and not self.wide, "--wide": bool(self.wide)}
-        if files or self.data.lower().endswith((".ts", ".ts.gz")):
+        if self._in_files:
             useless = [way for way, said in ways.items() if said]
             if useless:
                 raise click.UsageError(f"{self.data} says itself what a sequence is: leave {useless[0]} out")
@@ -191,7 +245,7 @@ class Source(NamedTuple):
             )
         elif labelled and not self.labels:
             raise click.UsageError(UNLABELLED)
-        for option, value in (("--from", self.first), ("--until", self.until), ("--interval", self.interval)):
+        for option, value in (("--from", self.first), ("--until", self.until)):
             if value is not None:
                 raise click.UsageError(f"{option} is for one series, and these are many: leave it out")
 
@@ -252,6 +306,20 @@ def cut(series: Series, first: str | None, until: str | None) -> Series:
     return series if start is None and stop is None else series[start:stop]
 
 
+def _each(data: Series | dict[str, Series]) -> Iterable[Series]:
+    return data.values() if isinstance(data, dict) else [data]
+
+
+def _unknown(labels: NDArray[Any] | None) -> NDArray[Any]:
+    """Labels in which an empty text is None: not known."""
+    import numpy as np
+
+    told = np.asarray(labels)
+    if told.dtype.kind != "U" or not (told == "").any():
+        return told
+    return np.array([label or None for label in told.tolist()], dtype=object)
+
+
 def label_each(many: Mapping[str, Series]) -> NDArray[Any]:
     """The label of each sequence, (N,); refused where there is none, or more than one in a sequence."""
     import numpy as np
@@ -264,6 +332,8 @@ def label_each(many: Mapping[str, Series]) -> NDArray[Any]:
         if len(own) != 1:
             saw = f"sequence {name} has several labels: {', '.join(map(str, own[:8]))}"
             raise DataError(saw, wanted="one label a sequence", do="tidegate fit tag learns a label for every step")
+        if own[0] != own[0] or own[0] == "":
+            raise DataError(f"sequence {name} has no label", wanted="one label a sequence", do="leave it out")
         found.append(own[0])
     return np.array(found)
 

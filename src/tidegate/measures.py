@@ -17,15 +17,17 @@ from .evaluate import Evaluation
 from .pages.frame import Row
 from .series import Series
 from .settings import one_of
-from .tasks import naive, verbs
+from .tasks import naive, verbs, windowed
 from .tasks.classify import Classifier
 from .tasks.complete import Completer
 from .tasks.forecast import Forecaster
 from .tasks.outlook import Backtest
+from .tasks.tag import Tagger
+from .tasks.tagged import Tagged
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
-OURS = "network"
+OURS, TAGGER = "network", "tagger"
 COVER = "in 90 % band"
 AT_LEVEL = 1.645  # standard deviations on both sides of a fill between which 90 % of the truth should lie
 PATTERNS = ("points", "stretches", "rows")
@@ -72,7 +74,7 @@ def forecaster(task: Forecaster, data: Any, *, every: int = 1) -> Evaluation:
 def _errors(
     errors: dict[str, tuple[float, float]], what: str, verdict: str, test: Backtest | None = None
 ) -> Evaluation:
-    ours, cover = next(iter(errors)), {COVER: np.nan} if test else {}
+    ours, cover = windowed.OURS, {COVER: np.nan} if test else {}
     figures = {name: {"MSE": mse, "MAE": mae, **cover} for name, (mse, mae) in errors.items()}
     if test and test.levels[0] <= 0.05 and test.levels[-1] >= 0.95:
         figures[ours][COVER] = 100 * test.coverage(0.9)
@@ -238,3 +240,126 @@ def _right(rows: list[Row], what: str, chances: str, detail: Any = None) -> Eval
     beside = f"{name} {'is as good' if best == ours else 'does better' if beaten else 'is next'}: "
     verdict = f"{chances}\n{beside}{100 * best:.1f} % against {100 * ours:.1f} %"
     return Evaluation(rows, what, verdict, best > ours, detail=detail)
+
+
+# --- a label or values for every step ---------------------------------------------------------------------------------
+
+
+def tagger_held_out(task: Tagger) -> Evaluation:
+    """How the tagger did on the rows that chose nothing, beside the simple rules."""
+    rows = [
+        Row(name=name, metrics=_right_not_wrong(error), baseline=not name.startswith(TAGGER))
+        for name, error in task.errors_.items()
+    ]
+    what = f"the {task.split_['judge']:,} rows that chose nothing"
+    if not rows or rows[0].baseline:
+        return Evaluation([Row(name=TAGGER, metrics={"accuracy": np.nan})], what, task.verdict_, False)
+    return Evaluation(rows, what, task.verdict_, _lost(rows))
+
+
+def _right_not_wrong(error: dict[str, float]) -> dict[str, float]:
+    return {"accuracy": 1 - error["rows"], "F1": 1 - error["1 - F1"]} if "rows" in error else dict(error)
+
+
+def _lost(rows: list[Row]) -> bool:
+    """Whether a simple rule is ahead."""
+    figure = "accuracy" if "accuracy" in rows[0].metrics else "RMSE"
+    sign = 1 if figure == "accuracy" else -1
+    return any(sign * row.metrics[figure] > sign * rows[0].metrics[figure] for row in rows if row.baseline)
+
+
+def tagger(
+    task: Tagger, data: Any, truth: Sequence[Any], *, history: tuple[Any, Sequence[Any]] | None = None
+) -> Evaluation:
+    """How often the labels of a tagger are right, or how far its values are off; `detail` is what `apply` said.
+
+    data, truth   a series, or many by name; and for each what stands beside its rows: what is missing is not judged
+    history       data and truth that the tagger learned from: then a regression row by row stands beside too
+    """
+    many, labels = isinstance(data, dict), task.target == "label"
+    given = list(data.values()) if many else [data]
+    result = task.apply(given if many else data)
+    numbers, right, told = (_labels if labels else _values)(task, result if many else [result], list(truth))
+    told |= {} if history is None else dict([_row_by_row(task, given, *history)])
+    if not right.any():
+        raise DataError("nothing stands beside a row", wanted="what is to be compared with, beside some rows")
+    rows = [
+        Row(name=name, metrics=_off(task, numbers[right], said[right]), baseline=not name.startswith(TAGGER))
+        for name, said in told.items()
+    ]
+    what = f"{int(right.sum()):,} of {len(right):,} rows have {'a label' if labels else 'values'}"
+    strange = int((numbers[right] < 0).sum()) if labels else 0
+    notes = [f"labels that the model does not know, counted as wrong: {strange:,} rows"] if strange else []
+    return Evaluation(rows, what, _ahead(rows), _lost(rows), notes=notes, detail=result)
+
+
+def _labels(task: Tagger, said: list[Tagged], truth: list[Any]) -> tuple[NDArray[Any], Marks, dict[str, NDArray[Any]]]:
+    """True class numbers (-1: unknown to the model), which rows have one, and the numbers that each rule says."""
+    from .tasks import marked, marking
+
+    def number(labels: list[Any]) -> NDArray[np.int64]:
+        return marked.numbered([np.concatenate(labels)], task.classes_)[0]
+
+    told: dict[str, NDArray[Any]] = {TAGGER: number([one.label for one in said])}
+    if task.smooth:
+        told[marking.RAW] = number([one.raw for one in said])
+    steady = task.model_.steady
+    assert steady is not None
+    numbers = np.concatenate(marked.numbered(truth, task.classes_))
+    told["largest class"] = np.full(len(numbers), int(steady.share.argmax()))
+    return numbers, np.concatenate(marked.known(truth)), told
+
+
+def _values(task: Tagger, said: list[Tagged], truth: list[Any]) -> tuple[NDArray[Any], Marks, dict[str, NDArray[Any]]]:
+    """True values, which rows have any, and what each rule says."""
+    from .tasks import marked
+
+    values = np.concatenate(marked.values(truth))
+    told = {TAGGER: np.concatenate([np.asarray(one.value) for one in said])}
+    told["mean"] = np.broadcast_to(task.model_.target.center, values.shape)
+    return values, np.asarray(~np.isnan(values).all(axis=1)), told
+
+
+def _off(task: Tagger, truth: NDArray[Any], said: NDArray[Any]) -> dict[str, float]:
+    from .tasks import marking
+
+    if task.target == "value":
+        return marking.measured(truth, said)
+    classes = len(task.classes_)
+    return _answers(np.where(truth < 0, classes, truth), said, classes + 1)
+
+
+def _row_by_row(task: Tagger, given: list[Series], past: Any, truth: Sequence[Any]) -> tuple[str, NDArray[Any]]:
+    """A regression from each row alone to what stands beside it, learned from history."""
+    from .tasks import marked, marking, steps
+
+    def features(many: Sequence[Series]) -> Floats:
+        own = [steps.inputs(task.model_.scale, verbs.matched(task, one).values) for one in many]
+        x = np.concatenate(own).astype(np.float64)
+        return np.column_stack([x, np.ones(len(x))])
+
+    x, new = features(list(past.values()) if isinstance(past, dict) else [past]), features(given)
+    if task.target == "label":
+        y = np.concatenate(marked.numbered(list(truth), task.classes_))
+        w = marking.logistic(x[y >= 0, :-1], y[y >= 0], np.ones(len(task.classes_)))
+        return "logistic regression", (new @ w).argmax(axis=1)
+    values = np.concatenate(marked.values(list(truth)))
+    there, mean = ~np.isnan(values).any(axis=1), np.nanmean(values, axis=0)
+    return "linear regression", new @ marking.linear(x[there, :-1], values[there] - mean) + mean
+
+
+def _ahead(rows: list[Row]) -> str:
+    """The verdict by right rows, or by how far values are off."""
+    labels = "accuracy" in rows[0].metrics
+    figure, best = ("accuracy", max) if labels else ("RMSE", min)
+    ours = rows[0].metrics[figure]
+    other = best((row for row in rows if row.baseline), key=lambda row: row.metrics[figure])
+
+    def said(figures: float) -> str:
+        return f"{100 * figures:.1f} % of rows right" if labels else f"RMSE {figures:.4g}"
+
+    if other.metrics[figure] == ours:
+        return f"a simple rule is as good: {other.name}, {said(ours)}"
+    if _lost(rows):
+        return f"a simple rule does better: {other.name}, {said(other.metrics[figure])}, the tagger {said(ours)}"
+    return f"better than the simple rules: {said(ours)}; {other.name} {said(other.metrics[figure])}"

@@ -1,14 +1,15 @@
 """What each task tells: after `fit`, after `apply`, in `info` and as JSON; the table of its answers.
 
-One line of `TOLD` a task, whose columns are the functions below it. Everything said goes to stderr.
+One entry of `TOLD` a task. What is said goes to stderr.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import namings
+from .telling import LISTED, about, every, iso, numbered, say_notes, say_training, series_learned
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -17,17 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .calibrate import Threshold
-    from .evaluate import Evaluation
     from .series import Series
     from .tasks.anomaly import AnomalyDetector
-    from .tasks.classify import Classifier, Labelled
     from .tasks.complete import Completed, Completer
     from .tasks.forecast import Forecaster
     from .tasks.found import Alarm, Found
     from .tasks.outlook import Forecast
-
-Many = dict[str, "Series"]
-LISTED = 20  # alarms, channels or sequences named on stderr; all of them are in the output
 
 
 class Told(NamedTuple):
@@ -51,101 +47,6 @@ def told(task: Any) -> Told:
     return TOLD[type(task).__name__]
 
 
-# ---- what several tasks say ------------------------------------------------------------------------------------------
-
-
-def say_notes(notes: Sequence[str]) -> None:
-    """What was noticed, each once."""
-    for note in dict.fromkeys(notes):
-        say(f"  noticed: {note}")
-
-
-def say_measured(evaluation: Evaluation | None) -> None:
-    """The table of what was held out while learning."""
-    say(f"\n{evaluation}\n") if evaluation else None
-
-
-def _series_learned(task: Any, series: Series) -> None:
-    from msgspec.structs import replace
-
-    say(f"learned from {_shown(replace(series, notes=()))}")
-    for use, rows in _stretches(task, series).items():
-        say(f"  {use:<10}{rows}")
-    _say_training(task)
-
-
-def _stretches(task: Any, series: Series) -> dict[str, str]:
-    """Which rows served what; a forecaster counts the rows that never came too."""
-    import numpy as np
-
-    from .series import time_text
-    from .windows import on_grid
-
-    at = np.arange(len(series))
-    if type(task).__name__ == "Forecaster":
-        form = task.model_.form
-        at = on_grid(series.values, series.times, series.interval, most=form.lookback + form.horizon)[1]
-    found = {}
-    for use, span in task.split_.items():
-        first, last = np.searchsorted(at, span) - np.array([0, 1])
-        ends = [time_text(series.times[row]) if series.clock else f"{row:,}" for row in (first, last)]
-        found[use] = f"{'' if series.clock else 'rows '}{ends[0]} to {ends[1]}"
-    return found
-
-
-def _say_training(task: Any) -> None:
-    epochs = task.history_
-    say(f"  {len(epochs)} epochs in {sum(e.seconds for e in epochs):.1f} s on {task.device_}")
-    for one in getattr(task, "tried_", []):
-        loss = "no end" if one.valid_loss is None else f"{one.valid_loss:.4g}"
-        say(f"  tried {one.hidden} units at rate {one.learning_rate:.2g}: {loss}{' (taken)' * one.chosen}")
-    say_notes(_noted(task))
-
-
-def _noted(task: Any) -> list[str]:
-    """The notes of a model, without the verdict of a classifier, which stands by itself."""
-    return [note for note in task.notes_ if note != str(getattr(task, "verdict_", ""))]
-
-
-def _shown(series: Series) -> str:
-    """A series as its repr has it, without the brackets: name, rows, channels, span."""
-    return repr(series)[len("<Series ") : -1]
-
-
-def _about(task: Any, kind: str, net: Any, facts: dict[str, Any]) -> dict[str, Any]:
-    """What is told of every model."""
-    weights = sum(w.size for w in task.model_.weights.values())
-    best = min(task.history_, key=lambda epoch: epoch.loss)
-    told = {"network": f"{net.in_words}, {weights:,} weights"}
-    told["training"] = f"{len(task.history_)} epochs on {task.device_}, best loss {best.loss:.4f}"
-    return {"task": kind, "channels": task.channels_, **facts, **told, "seed": task.seed, "notes": _noted(task)}
-
-
-def _every(task: Any) -> str:
-    from .series import span_text
-
-    return span_text(task.interval_)
-
-
-def numbered(frame: pl.DataFrame, clock: bool) -> pl.DataFrame:
-    """No number is an empty cell, not the word NaN; rows without a clock are numbered."""
-    import polars as pl
-
-    frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
-    return frame if clock else frame.drop("time").with_row_index("row")
-
-
-def _iso(nanoseconds: int) -> str:
-    """UTC nanoseconds as ISO 8601.
-
-    >>> _iso(1_500_000_000)
-    '1970-01-01T00:00:01.500Z'
-    """
-    from .series import time_text
-
-    return time_text(nanoseconds).replace(" ", "T") + "Z"
-
-
 # ---- anomalies -------------------------------------------------------------------------------------------------------
 
 
@@ -154,7 +55,7 @@ def _detector_learned(detector: AnomalyDetector, series: Series) -> None:
     say(f"learned from {learned['data']}: {learned['rows']}, {learned['from']} to {learned['to']}")
     for use, (first, last) in zip(detector.split_, detector.split_times_, strict=True):
         say(f"  {use:<10}{_when(first, last, detector)}")
-    _say_training(detector)
+    say_training(detector)
 
 
 def _when(first: int, last: int, detector: AnomalyDetector) -> str:
@@ -192,8 +93,8 @@ def _detector_about(detector: AnomalyDetector) -> dict[str, Any]:
     limit = detector.threshold_
     budget = {"asked": rate(limit.asked), "kept": rate(limit.kept), "threshold": limit.value, "note": limit.note}
     method = f"{detector.method}, {detector.form}"
-    facts = {"interval": _every(detector), "learned": detector.learned_, "method": method, "budget": budget}
-    return _about(detector, "anomaly", detector.model_.heads.net, facts)
+    facts = {"interval": every(detector), "learned": detector.learned_, "method": method, "budget": budget}
+    return about(detector, "anomaly", detector.model_.heads.net, facts)
 
 
 def _found(found: Found, series: Series) -> None:
@@ -235,7 +136,7 @@ def _found_plain(found: Found, series: Series) -> dict[str, Any]:
 
 
 def _alarm(alarm: Alarm, clock: bool) -> dict[str, Any]:
-    when = {"start": _iso(alarm.start), "end": _iso(alarm.end)} if clock else {}
+    when = {"start": iso(alarm.start), "end": iso(alarm.end)} if clock else {}
     rows = {"first_row": alarm.first_row, "last_row": alarm.last_row}
     return {**when, **rows, "p_value": alarm.p_value, "channels": alarm.channels, "open": alarm.open}
 
@@ -250,12 +151,12 @@ def _rows_frame(result: Any, series: Series) -> pl.DataFrame:
 def _forecaster_about(task: Forecaster) -> dict[str, Any]:
     form = task.model_.form
     facts = {
-        "interval": _every(task),
+        "interval": every(task),
         "forecasts": f"the next {form.horizon:,} rows from the last {form.lookback:,}",
         "answer": f"{100 * task.model_.share:.0f} % the network's, the rest a linear map's",
         "held out": task.verdict_,
     }
-    return _about(task, "forecast", form.net, facts)
+    return about(task, "forecast", form.net, facts)
 
 
 def _forecast(coming: Forecast, series: Series) -> None:
@@ -288,7 +189,7 @@ def _forecast_plain(coming: Forecast, series: Series) -> dict[str, Any]:
         for c, name in enumerate(coming.channels)
     }
     when: dict[str, Any] = (
-        {"times": [_iso(t) for t in coming.times]} if series.clock else {"rows": _places(coming, series)}
+        {"times": [iso(t) for t in coming.times]} if series.clock else {"rows": _places(coming, series)}
     )
     notes = list(dict.fromkeys([*series.notes, *coming.notes]))
     return {"data": coming.name, "read": len(series), **when, "channels": lines, "notes": notes}
@@ -325,10 +226,10 @@ def with_quantiles(frame: pl.DataFrame, coming: Forecast, levels: Sequence[float
 
 
 def _completer_about(task: Completer) -> dict[str, Any]:
-    facts: dict[str, Any] = {"interval": _every(task), "direction": task.direction, "held out": task.held_out_}
+    facts: dict[str, Any] = {"interval": every(task), "direction": task.direction, "held out": task.held_out_}
     if task.linear_:
         facts["interpolated"] = task.linear_
-    return _about(task, "complete", task.model_.recipe.net, facts)
+    return about(task, "complete", task.model_.recipe.net, facts)
 
 
 def _completed(done: Completed, series: Series) -> None:
@@ -350,78 +251,20 @@ def _completed_plain(done: Completed, series: Series) -> dict[str, Any]:
     return {"data": done.name, "rows": len(done), "filled": _filled(done), "notes": notes}
 
 
-# ---- labels ----------------------------------------------------------------------------------------------------------
-
-
-def _classifier_learned(task: Classifier, many: Many) -> None:
-    say(f"learned from {_sizes(many)}; {len(task.classes_)} classes: {_counted([label_of(s) for s in many.values()])}")
-    _say_training(task)
-
-
-def label_of(series: Series) -> Any:
-    """The one label of a whole sequence."""
-    assert series.labels is not None
-    return series.labels[0]
-
-
-def _sizes(many: Many) -> str:
-    lengths, first = [len(series) for series in many.values()], next(iter(many.values()))
-    rows = f"{min(lengths):,}" if min(lengths) == max(lengths) else f"{min(lengths):,} to {max(lengths):,}"
-    c = len(first.channels)
-    return f"{len(many):,} sequence{'s' * (len(many) > 1)} of {rows} rows x {c} channel{'s' * (c > 1)}"
-
-
-def _counted(labels: Sequence[Any]) -> str:
-    """Labels with how often each occurs.
-
-    >>> _counted(["b", "a", "b"])
-    'a 1, b 2'
-    """
-    return ", ".join(f"{label} {count:,}" for label, count in sorted(Counter(labels).items())[:LISTED])
-
-
-def _classifier_about(task: Classifier) -> dict[str, Any]:
-    models = len(next(iter(task.model_.weights.values())))
-    facts = {
-        "classes": [str(name) for name in task.classes_.tolist()],
-        "held out": str(task.verdict_),
-        "models": models,
-    }
-    return _about(task, "classify", task.model_.form.net, facts)
-
-
-def _labelled(result: Labelled, many: Many) -> None:
-    say(f"{_sizes(many)}: {_counted(result.label.tolist())}")
-    if len(many) <= LISTED:
-        for name, label, proba in zip(many, result.label, result.proba.max(axis=1), strict=True):
-            say(f"  {name}: {label} ({100 * proba:.0f} %)")
-
-
-def _labelled_plain(result: Labelled, many: Many) -> dict[str, Any]:
-    classes = [str(name) for name in result.classes.tolist()]
-    lines = [
-        {"sequence": name, "label": label, "proba": dict(zip(classes, proba, strict=True))}
-        for name, label, proba in zip(many, result.label.tolist(), result.proba.tolist(), strict=True)
-    ]
-    return {"sequences": lines}
-
-
-def _labelled_frame(result: Labelled, many: Many) -> pl.DataFrame:
-    import polars as pl
-
-    frame = result.to_frame()
-    return frame.insert_column(0, pl.Series("sequence", list(many)))
-
-
 TOLD: dict[str, Told] = {
     "AnomalyDetector": Told(
         "an anomaly detector", _detector_learned, _detector_about, _found, _found_plain, _rows_frame
     ),
     "Forecaster": Told(
-        "a forecaster", _series_learned, _forecaster_about, _forecast, _forecast_plain, _forecast_frame
+        "a forecaster", series_learned, _forecaster_about, _forecast, _forecast_plain, _forecast_frame
     ),
-    "Completer": Told("a completer", _series_learned, _completer_about, _completed, _completed_plain, _rows_frame),
+    "Completer": Told("a completer", series_learned, _completer_about, _completed, _completed_plain, _rows_frame),
     "Classifier": Told(
-        "a classifier", _classifier_learned, _classifier_about, _labelled, _labelled_plain, _labelled_frame
+        "a classifier", namings.classifier_learned, namings.classifier_about,
+        namings.labelled, namings.labelled_plain, namings.labelled_frame,
+    ),
+    "Tagger": Told(
+        "a tagger", namings.tagger_learned, namings.tagger_about,
+        namings.tagged, namings.tagged_plain, namings.tagged_frame,
     ),
 }  # fmt: skip
