@@ -143,21 +143,21 @@ def test_the_kind_of_a_cell_is_how_far_it_is_from_what_was_read_in_time_and_in_c
     around_them = around(values[None], (np.arange(6) * SECOND)[None], recipe, 1.0)
     kinds = filling.kinds(around_them, recipe, ~np.isnan(values)[None])[0]
     few, reaches = np.divmod(kinds, filling.REACHES)
-    assert (reaches[0, 0], reaches[5, 0]) == (0, 0), "before the first and beyond the last reading"
-    assert (reaches[4, 1], reaches[2, 0], reaches[2, 1]) == (1, 1, 1), "reaches of 1/2, 3/4 and 2/3 rows"
+    assert (reaches[0, 0], reaches[5, 0]) == (1, 1), "before the first and beyond the last reading"
+    assert (reaches[4, 1], reaches[2, 0], reaches[2, 1]) == (2, 2, 2), "reaches of 1/2, 3/4 and 2/3 rows"
     assert few[:, 0].tolist() == [0, 1, 1, 0, 0, 0] and few[:, 1].tolist() == [1, 0, 1, 1, 0, 1]
 
 
 def test_a_kind_of_cell_in_which_the_network_is_worse_is_filled_by_the_naive_guess() -> None:
     rng = np.random.default_rng(0)
     n = 4000
-    truth, kind = rng.standard_normal(n), rng.integers(1, 3, n)
+    truth, kind = rng.standard_normal(n), rng.integers(2, 4, n)
     linear = truth + 0.5 * rng.standard_normal(n)
-    fill = np.where(kind == 1, truth + 0.1 * rng.standard_normal(n), truth + 2.0 * rng.standard_normal(n))
+    fill = np.where(kind == 2, truth + 0.1 * rng.standard_normal(n), truth + 2.0 * rng.standard_normal(n))
     none, row = np.zeros(n), np.sort(rng.integers(0, 500, n))
     judged = hiding.Trial(row, np.zeros(n, np.int64), truth, fill, none, linear, linear, kind)
     trust = hiding.trusted(judged, 1)[:, 0]
-    assert trust[1] == 1.0 and trust[2] == 0.0
+    assert trust[2] == 1.0 and trust[3] == 0.0
     assert trust[0] == trust[5] == judged.best(np.ones(n, bool)), "of which there are too few: as all of the channel"
     luck = hiding.Trial(row, np.zeros(n, np.int64), truth, linear + rng.standard_normal(n), none, linear, linear, kind)
     assert not hiding.trusted(luck, 1).any()
@@ -417,3 +417,11 @@ def test_the_new_primitives_agree_between_numpy_and_torch() -> None:
         ours, theirs = (getattr(kernels, name)(a, *args) for a in (x, torch.as_tensor(x)))
         np.testing.assert_array_equal(ours, np.asarray(theirs))
     np.testing.assert_array_equal(kernels.join([x, x]), np.asarray(kernels.join([torch.as_tensor(x)] * 2)))
+
+
+def test_beyond_the_ends_the_slope_is_judged_by_itself() -> None:
+    values = np.cumsum(np.random.default_rng(0).random(600))
+    completer = tg.Completer(training=tg.Training(epochs=10, batches=20)).fit(values[:300])
+    trust = completer.model_.trust[:, 0].reshape(2, -1)
+    assert trust[1, 1] == 1.0, "the slope of the history goes on, though between readings a line is as good"
+    assert completer.linear_ == ()

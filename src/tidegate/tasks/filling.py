@@ -38,7 +38,8 @@ WAYS: dict[str, tuple[str, ...]] = {"both": ("past", "future"), "past": ("past",
 STEADY = 8.0  # log b stays within +- this
 CHUNK = 4096  # rows at a time: bounds the memory of a long history
 BINS = np.array([0.75, 1.5, 3.0, 6.0, 12.0, 24.0])  # reaches between which trust and spread may differ
-REACHES = len(BINS) + 2  # beyond the first or last reading (0), or by their reach between BINS (1 to 7)
+ENDS = 2  # kinds of cells that do not lie between readings: of a channel without any (0), beyond the first or last (1)
+REACHES = ENDS + len(BINS) + 1  # and by their reach between BINS (2 to 8)
 KINDS = 2 * REACHES  # of cells: in a row of which half or more of the other channels were read, and in others
 
 
@@ -51,9 +52,9 @@ class Model(msgspec.Struct, frozen=True, eq=False):
     known: Marks
     """(C,) channels of which training saw a reading"""
     trust: Floats
-    """(16, C) how much of what the network would add is added, by `kinds`: 0 is the naive guess, 1 all of it"""
+    """(18, C) how much of what the network would add is added, by `kinds`: 0 is the naive guess, 1 all of it"""
     widen: Floats
-    """(16,) what the standard deviation is multiplied by, by the same kinds of cells"""
+    """(18,) what the standard deviation is multiplied by, by the same kinds of cells"""
 
 
 def shapes(recipe: Recipe) -> network.Shapes:
@@ -131,14 +132,14 @@ def run(
 
 
 def kinds(facts: Around, recipe: Recipe, seen: Marks) -> NDArray[np.int64]:
-    """The kind (N, T, C) of each cell, 0 to 15: how far it is from what was observed, in time and in channels.
+    """The kind (N, T, C) of each cell, 0 to 17: how far it is from what was observed, in time and in channels.
 
     What the slope says is not mixed with what lies between readings; a form that reads the past has only the former.
     """
-    alone = facts.lone if recipe.direction == "past" else facts.lone | (facts.beyond != 0)
+    reach = np.where((facts.beyond != 0) & recipe.looks_ahead, 1, ENDS + np.searchsorted(BINS, facts.reach))
     others = seen.sum(axis=-1, keepdims=True) - seen
     few = 2 * others < max(1, recipe.channels - 1)
-    found: NDArray[np.int64] = np.where(alone, 0, 1 + np.searchsorted(BINS, facts.reach)) + REACHES * few
+    found: NDArray[np.int64] = np.where(facts.lone, 0, reach) + REACHES * few
     return found
 
 

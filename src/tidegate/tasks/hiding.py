@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHORTEST = 64  # rows of history, of which an eighth each judge and calibrate
-DRAWS = 8  # times that the later rows are hidden anew, to judge and to calibrate
+DRAWS = 16  # times that cells of a half of the later rows are hidden anew, to judge and to calibrate
 ENOUGH = 200  # hidden cells from which a kind of them has a trust and a calibration of its own
+FEW = 20  # from which all those beyond the ends, or all others, stand in for a kind of which there are not ENOUGH
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the network would add, the first of equals
+SURE, SURER = 1.0, 2.0  # standard errors from which a gain is no chance; beyond the ends, of which there are few places
 STRETCHES, HIGHEST = 8, 0.97  # of time, in each of which rows are alike; how high LEVEL is raised where they differ
 LEVEL, AT_LEVEL = 0.9, 1.645  # of a normal distribution, 90 % lie within 1.645 standard deviations (Laplace: 1.628)
 Errors = dict[str, float]
@@ -161,13 +163,14 @@ class Trial:
         found: NDArray[np.int64] = self.row * STRETCHES // (1 + self.row.max(initial=0))
         return found
 
-    def best(self, which: Marks) -> float:
+    def best(self, which: Marks, sure: float = SURE) -> float:
         """The share of the network's answer that misses least on some cells; 0 where it gains no more than chance."""
         wanted, added = (a[which] - self.linear[which] for a in (self.truth, self.fill))
         missed = np.stack([np.bincount(self.stretch[which], np.abs(wanted - s * added), STRETCHES) for s in SHARES])
         best = int(missed.sum(axis=1).argmin())
-        gain = missed[0] - missed[best]
-        return SHARES[best] if gain.mean() > gain.std() / np.sqrt(STRETCHES) else 0.0
+        gain = (missed[0] - missed[best])[np.bincount(self.stretch[which], minlength=STRETCHES) > 0]
+        clear = len(gain) > 1 and gain.mean() > sure * gain.std(ddof=1) / np.sqrt(len(gain))
+        return SHARES[best] if clear else 0.0
 
     def mae(self, name: str, channel: int | None = None) -> float:
         """Mean absolute error of "fill", "linear" or "last"; of one channel."""
@@ -177,36 +180,52 @@ class Trial:
 
 
 def trial(model: Model, past: History, part: tuple[int, int], rng: np.random.Generator) -> Trial:
-    """Hide cells of a part DRAWS times, and fill them."""
-    z, times = past.z[slice(*part)], past.times[slice(*part)]
-    plain = msgspec.structs.replace(model, scale=Scale(np.zeros(z.shape[1]), np.ones(z.shape[1])))
-    windows, found = -(-len(z) // past.length), []
-    naive = Recipe(channels=z.shape[1], net=model.recipe.net, direction="past", length=past.length)
+    """Hide cells of half of a part DRAWS times, each time of another half, and fill them."""
+    c, (begun, ended), found = past.z.shape[1], part, []
+    plain = msgspec.structs.replace(model, scale=Scale(np.zeros(c), np.ones(c)))
+    naive = Recipe(channels=c, net=model.recipe.net, direction="past", length=past.length)
     for _ in range(DRAWS):
-        seen = np.zeros((windows * past.length, z.shape[1]), dtype=bool)
-        seen[: len(z)] = ~np.isnan(z)
-        hidden = hide(seen.reshape(windows, past.length, -1), rng).reshape(seen.shape)[: len(z)]
+        half = max((ended - begun) // 2, min(ended - begun, past.length))
+        skipped = int(rng.integers(0, ended - begun - half + 1))
+        some = slice(begun + skipped, begun + skipped + half)
+        z, times = past.z[some], past.times[some]
+        hidden = _hidden(~np.isnan(z), past.length, rng)
         shown = np.where(hidden, np.nan, z)
         fill, std, facts, _ = filling.run(plain, shown, times, past.interval, filling.begin(model.recipe))
         last = around(shown[None], times[None], naive, past.interval).guess[0]
         columns = (z, fill, std, facts.guess[0], last, filling.kinds(facts, model.recipe, ~np.isnan(shown)[None])[0])
-        found.append([*np.nonzero(hidden), *(a[hidden] for a in columns)])
+        rows, channels = np.nonzero(hidden)
+        found.append([rows + skipped, channels, *(a[hidden] for a in columns)])
     return Trial(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def trusted(judged: Trial, channels: int) -> Floats:
-    """How much of the network's answer (16, C) is believed: what was best on rows that it has not learned from.
+def _hidden(seen: Marks, length: int, rng: np.random.Generator) -> Marks:
+    """Which of the observed cells (T, C) to hide: as `hide` does, and rows of each channel at both ends."""
+    t, c = seen.shape
+    windows, at = -(-t // length), np.arange(t)[:, None]
+    padded = np.zeros((windows * length, c), dtype=bool)
+    padded[:t] = seen
+    inside = hide(padded.reshape(windows, length, c), rng).reshape(padded.shape)[:t]
+    first, last = rng.integers(0, min(length, t // 2) // 2 + 1, (2, c))
+    hidden: Marks = inside | (seen & ((at < first) | (at >= t - last)))
+    return hidden
 
-    By channel, and by kind of cell where there are enough: so that no gap length pays for the others.
+
+def trusted(judged: Trial, channels: int) -> Floats:
+    """How much of the network's answer (18, C) is believed: what was best on rows that it has not learned from.
+
+    By channel, and by kind of cell where there are enough: so that no gap length pays for the others. Beyond the ends,
+    where a slope goes on that is of no use between readings, some are enough.
     """
     found = np.zeros((filling.KINDS, channels))
     for c in range(channels):
-        of = judged.channel == c
-        found[:, c] = judged.best(of)
+        of, reach = judged.channel == c, judged.kind % filling.REACHES
+        found[:, c] = judged.best(of & (reach >= filling.ENDS))
         for kind in range(filling.KINDS):
             some = of & (judged.kind == kind)
-            if kind % filling.REACHES and np.count_nonzero(some) >= ENOUGH:
-                found[kind, c] = judged.best(some)
+            beyond = kind % filling.REACHES == 1
+            if np.count_nonzero(some) >= (1 if beyond else ENOUGH):
+                found[kind, c] = judged.best(some, SURER if beyond else SURE)
     return found
 
 
@@ -235,9 +254,13 @@ def _widths(held: Trial) -> Floats:
     if not len(ratio):
         return np.ones(filling.KINDS)
 
+    beyond = np.arange(filling.KINDS) % filling.REACHES < filling.ENDS
+    like = [ratio[beyond[held.kind] == of] for of in beyond]
+    rest = [cells if len(cells) >= FEW else ratio for cells in like]
+
     def reached(level: float) -> Floats:
-        every, own = np.quantile(ratio, level), [ratio[held.kind == kind] for kind in range(filling.KINDS)]
-        return np.array([np.quantile(r, level) if len(r) >= ENOUGH else every for r in own])
+        own = [ratio[held.kind == kind] for kind in range(filling.KINDS)]
+        return np.array([np.quantile(r if len(r) >= ENOUGH else rest[i], level) for i, r in enumerate(own)])
 
     # stretches of time differ, and a new one may be like any of them: as far as they do, more than 90 %
     inside = ratio <= reached(LEVEL)[held.kind]
