@@ -346,7 +346,7 @@ def test_no_reading_of_a_long_sequence_is_passed_over() -> None:
     for length in (1, 40, 41, 150, 800, 5000, 30_000):
         form = whole.Form(channels=1, classes=2, net=net, shorten=whole.shorten(length), rough=(1.0,))
         first, high, second = form.shorten
-        assert form.widths[0] >= first
+        assert form.scales[0][0] >= first
         assert length / (first * high * second) <= 2 * whole.STEPS
 
 

@@ -25,6 +25,7 @@ MODELS = 5  # of the ensemble, and folds: each row is held out from one
 ENOUGH = 8  # held-out rows of a model that are worth stopping by
 LATE = 0.1  # share of its length by which a training sequence may begin later
 STRETCH = 0.1  # standard deviation of the scale of a training sequence
+DOUBT = 0.1  # share of a training label that goes to all classes alike (Szegedy et al. 2016): nobody need be quite sure
 HIDDEN = 0.02  # share of the readings hidden while training
 
 
@@ -108,7 +109,10 @@ class _Loss:
         else:
             x, lengths = self._varied(x, lengths, generators)
             logits = whole.forward(params, self.form, x, lengths, lambda h: self._dropped(h, generators))
-        chance = logits.log_softmax(-1).gather(-1, y[..., None])[..., 0]
+        logs = logits.log_softmax(-1)
+        chance = logs.gather(-1, y[..., None])[..., 0]
+        if generators is not None:
+            chance = (1 - DOUBT) * chance + DOUBT * logs.mean(-1)
         weight = self.weights[y]
         loss: Tensor = -(chance * weight).sum(-1) / weight.sum(-1)
         return loss

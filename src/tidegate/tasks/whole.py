@@ -1,9 +1,9 @@
 """The network of the classifier: from a whole sequence, read in both directions, one number for each class.
 
-Two convolutions find short shapes, wherever they are, and shorten the sequence; a recurrent stack reads what they found
-from first to last and from last to first (Schuster & Paliwal 1997). The head gets, of each direction, the last state
-(which for the way back is the one at the first step), the mean and the maximum over the steps that are there, and the
-same of the shapes.
+Two convolutions, the first at two scales, find short shapes, wherever they are, and shorten the sequence; a recurrent
+stack reads what they found from first to last and from last to first (Schuster & Paliwal 1997). The head gets, of each
+direction, the last state (which for the way back is the one at the first step), the mean and the maximum over the steps
+that are there, and the same of the shapes.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from ..settings import Network, Training
 
 CLASSIFYING: dict[str, tuple[Network, Training]] = {  # of each of five models
     "small": (
-        Network(hidden=32, dropout=0.2),
+        Network(hidden=32, dropout=0.3),
         Training(epochs=24, batches=20, learning_rate=5e-3, noise=0.1, patience=24),
     ),
     "medium": (
-        Network(hidden=64, dropout=0.2),
-        Training(epochs=60, batches=20, batch=32, learning_rate=5e-3, noise=0.1, patience=20),
+        Network(hidden=64, dropout=0.3),
+        Training(epochs=60, batches=20, batch=32, learning_rate=3e-3, noise=0.1, patience=40),
     ),
     "large": (
         Network(hidden=128, layers=2, dropout=0.3),
-        Training(epochs=100, batches=20, batch=32, learning_rate=3e-3, noise=0.1, patience=30),
+        Training(epochs=100, batches=20, batch=32, learning_rate=2e-3, noise=0.1, patience=60),
     ),
 }
 
-WIDTHS = (9, 5)  # steps that each convolution sees, at least
+WIDTHS = (9, 5)  # steps that each convolution sees; the first sees more where it moves on by more than 4
+WIDE = 3  # times as many are seen by half the units of the first: slow shapes beside quick ones
 FINE = 6  # the first convolution moves on by more than a step where so many would become one
 STEPS = 40  # the recurrent stack reads at most about so many
 
@@ -68,14 +69,16 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise SettingError(f"usual steps {self.rough} of {self.channels} channels", wanted="one each, above 0")
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Steps that each convolution sees: none is passed over."""
-        return tuple(max(width, 2 * stride) for width, stride in zip(WIDTHS, self.shorten[::2], strict=True))
+    def scales(self) -> tuple[tuple[int, int], ...]:
+        """Of the first convolution: how many steps are seen by how many units; no step is passed over."""
+        width, h = max(WIDTHS[0], 2 * self.shorten[0]), self.net.hidden
+        wide = h // 2 if self.shorten[2] > 1 else 0  # in short sequences there is nothing wide
+        return tuple((seen, units) for seen, units in ((width, h - wide), (WIDE * width, wide)) if units)
 
     @property
     def tail(self) -> int:
         """Blank steps after a sequence, so that the first convolution sees its last step from all sides."""
-        return self.widths[0] - 1
+        return max(width for width, _ in self.scales) - 1
 
 
 def shorten(length: int) -> tuple[int, int, int]:
@@ -97,8 +100,10 @@ def shorten(length: int) -> tuple[int, int, int]:
 def shapes(form: Form) -> network.Shapes:
     """Names and shapes of all weights."""
     h = form.net.hidden
-    found = network.dense_shapes("stem.0", form.widths[0] * 3 * form.channels, h)
-    found |= network.dense_shapes("stem.1", form.widths[1] * h, h)
+    found: network.Shapes = {}
+    for i, (width, units) in enumerate(form.scales):
+        found |= network.dense_shapes(f"stem.0.{i}", width * 3 * form.channels, units)
+    found |= network.dense_shapes("stem.1", WIDTHS[1] * h, h)
     for layer in range(form.net.layers):
         one = network.stack_shapes(msgspec.structs.replace(form.net, layers=1), 2 * h if layer else h)
         found |= {f"{way}.{layer}.{name}": shape for way in ("on", "back") for name, shape in one.items()}
@@ -122,9 +127,9 @@ def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Call
     x = _beside(form, x)
     first, high, second = form.shorten
     lengths = -(-lengths // first)
-    x = kernels.conv(x, params["stem.0.weight"], params["stem.0.bias"], lengths, first)
+    x = kernels.join([_conv(params, f"stem.0.{i}", x, lengths, first) for i in range(len(form.scales))])
     x, lengths = kernels.highest(x, high), -(-lengths // (high * second))
-    x = kernels.conv(x, params["stem.1.weight"], params["stem.1.bias"], lengths, second)
+    x = _conv(params, "stem.1", x, lengths, second)
     told = [kernels.pool(x, lengths)]
     for layer in range(form.net.layers):
         x = drop(x)
@@ -136,6 +141,10 @@ def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Call
             x = kernels.join([on, kernels.turn(back, lengths)])
     w, b = params["head.weight"], params["head.bias"]
     return kernels.linear(drop(kernels.join(told)), w, b if b.ndim == 1 else b[..., None, :])
+
+
+def _conv(params: network.Params, name: str, x: Any, lengths: Any, stride: int) -> Any:
+    return kernels.conv(x, params[f"{name}.weight"], params[f"{name}.bias"], lengths, stride)
 
 
 def _beside(form: Form, x: Any) -> Any:
