@@ -10,7 +10,8 @@ The completer gets the training and the validation part and splits them itself: 
 which is the training part. Published figures fill each window of 48 (ItalyAir: 12) rows by itself, and on ItalyAir take
 the -200 of a dead sensor for a reading (linear interpolation is .135 there; with -200 as missing it is .2). Both are
 done here, and beside them what one would really do: all rows in one pass, -200 as missing. Every setting is the
-library's default and the same for all data.
+library's default and the same for all data; learning rate and epochs were chosen on validation rows (LOG.md), inputs
+on rows of which some are test rows here.
 """
 
 from __future__ import annotations
