@@ -23,7 +23,7 @@ from tidegate.tasks.whole import CLASSIFYING
 
 pytest.importorskip("torch")
 
-LEARNED = ("forecast", "complete", "classify", "tag")
+LEARNED = [name for name in TASKS if name != "anomaly"]
 OPTIONS: dict[str, list[Any]] = {
     "forecast": ["--horizon", 4, "--lookback", 16],
     "complete": ["--direction", "past"],
@@ -390,6 +390,8 @@ def test_evaluating_a_forecaster_is_its_backtest(data: dict[str, Path], model: C
     for name, (mse, mae) in test.errors.items():
         assert (told["methods"][name]["MSE"], told["methods"][name]["MAE"]) == (mse, mae)
     assert told["methods"]["forecaster"]["in 90 % band"] == pytest.approx(100 * test.coverage(0.9))
+    missed = np.nanmean(np.abs(test.mean - test.truth), axis=(0, 1))
+    assert list(told["mae_in_units"].values()) == pytest.approx(missed.tolist())
     table = tidegate("evaluate", learned, data["forecast"], "--every", 3).stdout
     assert test.verdict in table
     assert "last_value" in table
@@ -404,6 +406,7 @@ def test_evaluating_a_completer_hides_what_is_known(data: dict[str, Path], model
         assert told["methods"] != json.loads(tidegate(*words, "--seed", 1).stdout)["methods"]
         assert f" % of those known, in {pattern}, seed 0" in told["what"]
         assert set(told["methods"]) == {"network", "last_value"}
+        assert set(told["mae_in_units"]) == {"s0", "s1"}
         assert 0 < told["methods"]["network"]["MAE"] < 3
 
 

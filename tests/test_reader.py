@@ -612,6 +612,35 @@ def test_read_many_takes_an_id_column_a_folder_a_pattern_or_a_list(file, tmp_pat
         read_many(FRAME)
 
 
+def test_files_of_the_same_name_stay_apart(file, tmp_path):
+    for folder in ("left", "right"):
+        (tmp_path / folder).mkdir()
+        for name in ("run.1.csv", "run.2.csv"):
+            (tmp_path / folder / name).write_text("a,b\n1,2\n3,4\n")
+    assert list(read_many(tmp_path / "left")) == ["run.1", "run.2"]
+    classes = read_many(tmp_path)
+    assert list(classes) == ["left/run.1", "left/run.2", "right/run.1", "right/run.2"]
+    assert {series.name: series.labels.tolist() for series in classes.values()}["left/run.1.csv"] == ["left", "left"]
+    many = read_many(str(tmp_path / "*" / "run.1.csv"))
+    assert len(many) == 2
+    assert [series.labels for series in many.values()] == [None, None]
+    (tmp_path / "left" / "run.1.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match=r"run\.1\.parquet"):
+        read_many(tmp_path / "left")
+
+
+def test_a_row_a_sequence_and_a_ts_file_with_missing_readings(file, tmp_path):
+    path = file("kind\tt0\tt1\tt2\nup\t1\t\t3\ndown\t3\t2\t\n", "wide.tsv")
+    many = read_many(path, labels="kind", layout=Layout(wide=True))
+    assert [series.values[:, 0].tolist() for series in many.values()][1] == [3, 2]
+    assert np.isnan(many["0"].values[1, 0])
+    assert [series.labels[0] for series in many.values()] == ["up", "down"]
+    (tmp_path / "a.ts").write_text("# why\n@dimensions 2\n@classLabel true 1 2\n@data\n1,?,3:4,5:2\n")
+    series = read_many(tmp_path / "a.ts")["0"]
+    np.testing.assert_array_equal(series.values, [[1, 4], [np.nan, 5], [3, np.nan]])
+    assert series.labels.tolist() == [2, 2, 2]
+
+
 # --- real files ------------------------------------------------------------------------------------------------------
 
 

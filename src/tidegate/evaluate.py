@@ -29,6 +29,7 @@ FAULTS: tuple[tuple[Any, float, int], ...] = (
     ("unlinked", 1.0, 120),
 )
 CHANCE = 0.55  # AUROC up to which nothing was found out
+MOST = 12  # channels whose errors are listed
 FEW = 3  # planted faults below which rules are not compared
 MOSTLY = 25.0  # per cent of normal rows in alarm, from which events are found whatever happens
 
@@ -45,12 +46,17 @@ class Evaluation(msgspec.Struct, frozen=True):
     detail: Any = None
     """what the task said, of which the table was made, where that is not returned beside (see `measures`)"""
 
+    units: dict[str, float] = {}
+    """our mean absolute error by channel, in the data's units, where there is one"""
+
     def __str__(self) -> str:
         names = list(self.rows[0].metrics)
         lines = [["", *names], *([r.name, *(_plain(r.metrics[n]) for n in names)] for r in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         table = "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
-        return f"{self.what}\n{table}\n{self.verdict}"
+        listed = ", ".join(f"{name} {error:.3g}" for name, error in [*self.units.items()][:MOST])
+        more = f"\nmean absolute error in the data's units: {listed}" if listed else ""
+        return f"{self.what}\n{table}\n{self.verdict}{more}{', ...' * (len(self.units) > MOST)}"
 
 
 def _plain(figure: float) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from . import chance
@@ -80,7 +81,19 @@ def _errors(
         figures[ours][COVER] = 100 * test.coverage(0.9)
     rows = [Row(name=name, metrics=each, baseline=name != ours) for name, each in figures.items()]
     beaten = naive.best({name: mse for name, (mse, _) in errors.items()}, ours)
-    return Evaluation(rows, what, verdict, bool(beaten), detail=test)
+    units = {} if test is None else by_channel(test.channels, np.abs(test.mean - test.truth))
+    return Evaluation(rows, what, verdict, bool(beaten), detail=test, units=units)
+
+
+def by_channel(channels: Sequence[str], missed: Floats) -> dict[str, float]:
+    """The mean of errors (..., C) of each channel that has any; NaN = not judged.
+
+    >>> by_channel(("flow", "level"), np.array([[1.0, np.nan], [3.0, np.nan]]))
+    {'flow': 2.0}
+    """
+    table = missed.reshape(-1, len(channels))
+    known = [(name, column[~np.isnan(column)]) for name, column in zip(channels, table.T, strict=True)]
+    return {name: float(column.mean()) for name, column in known if len(column)}
 
 
 def completer(task: Completer, data: Any, *, share: float = 0.1, pattern: str = "points", seed: int = 0) -> Evaluation:
@@ -94,7 +107,7 @@ def completer(task: Completer, data: Any, *, share: float = 0.1, pattern: str = 
     series = verbs.matched(task, data)
     hidden = hide(~np.isnan(series.values), share, one_of("pattern", pattern, PATTERNS), seed)
     shown = np.where(hidden, np.nan, series.values)
-    done, last = task.apply(_with(series, shown)), _last(shown)
+    done, last = task.apply(replace(series, values=shown)), _last(shown)
     found = {OURS: done.values, "linear": done.linear, "last_value": last}
     if task.direction == "past":
         del found["linear"]  # which is the last value there
@@ -114,7 +127,8 @@ def completer(task: Completer, data: Any, *, share: float = 0.1, pattern: str = 
     part = 100 * hidden.sum() / (~np.isnan(series.values)).sum()
     what = f"{int(hidden.sum()):,} readings hidden, {part:.3g} % of those known, in {pattern}, seed {seed}; "
     what += "errors in spreads of the channels"
-    return _compared(rows, what, done)
+    missed = np.where(judged, np.abs(done.values - series.values), np.nan)
+    return replace(_compared(rows, what, done), units=by_channel(series.channels, missed))
 
 
 def hide(known: Marks, share: float, pattern: str, seed: int) -> Marks:
@@ -145,12 +159,6 @@ def hide(known: Marks, share: float, pattern: str, seed: int) -> Marks:
         count += int((known[block] & ~hidden[block]).sum())
         hidden[block] = True
     return np.asarray(hidden & known)
-
-
-def _with(series: Series, values: Floats) -> Series:
-    from msgspec.structs import replace
-
-    return replace(series, values=values)
 
 
 def _last(shown: Floats) -> Floats:

@@ -79,6 +79,7 @@ def evaluated(evaluation: Evaluation) -> dict[str, Any]:
         "verdict": evaluation.verdict,
         "baseline_wins": evaluation.baseline_wins,
         "methods": {row.name: row.metrics for row in evaluation.rows},
+        **({"mae_in_units": evaluation.units} if evaluation.units else {}),
         "notes": evaluation.notes,
     }
 

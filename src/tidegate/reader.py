@@ -143,8 +143,9 @@ def _name(source: Any) -> str:
 
 
 def _of_file(path: Path, name: str, asked: Asked) -> Series:
-    """One file of many; the folder in its name is its label, where no column is."""
-    series, folder = _one(path, None, _renamed(asked, path.name)), name.rpartition("/")[0]
+    """One file of many; where its folder is part of its name, that is its label, if no column is."""
+    folder = path.parent.name if name.startswith(f"{path.parent.name}/") else ""
+    series = _one(path, None, _renamed(asked, f"{folder}/{path.name}" if folder else path.name))
     if not folder or asked.labels is not None:
         return series
     return msgspec.structs.replace(series, labels=np.full(len(series), folder))
@@ -171,9 +172,12 @@ def _files(source: Any) -> dict[str, Path]:
 
 
 def _named(files: list[Path]) -> dict[str, Path]:
-    """Files by their names without endings; by their whole paths where two would be the same."""
-    named = {_stem(file): file for file in files}
-    return named if len(named) == len(files) else {str(file): file for file in files}
+    """Files by their names without endings; by names with them, or whole paths, where two would be the same."""
+    for name in (_stem, lambda file: file.name):
+        named = {name(file): file for file in files}
+        if len(named) == len(files):
+            return named
+    return {str(file.absolute()): file for file in files}
 
 
 def _stem(file: Path) -> str:
