@@ -267,6 +267,24 @@ def test_the_state_at_the_beginning_of_the_window_is_that_of_the_stream(detector
     np.testing.assert_array_equal(state.arrays["online/held"], before.arrays["held"])
 
 
+def test_it_keeps_up_with_a_process_that_drifts_without_an_alarm() -> None:
+    rng, t = np.random.default_rng(0), np.arange(2600)
+    moved = 0.1 * np.clip((t - 1200) / 800, 0, 1)
+    phase = np.cumsum(2 * np.pi / (40 * (1 - moved)))
+    rows = np.column_stack([np.sin(phase), np.sin(phase + 0.5 + 4 * moved)]) + 0.1 * rng.standard_normal((len(t), 2))
+    training = tg.Training(epochs=10, batches=25, batch=8, learning_rate=1e-2)
+    task = tg.AnomalyDetector(network=tg.Network(hidden=16), training=training, false_alarms="1/day")
+    task.fit(rows[:1200], interval="1min")
+    missed = []
+    for learn in (False, Onward(every=4, learning_rate=1e-3)):
+        state, expected = task.start(), []
+        for row in rows[1200:]:
+            verdict, state = task.step(row, state, learn=learn)
+            expected.append([*verdict.expected.values()])
+        missed.append(float(np.abs(np.array(expected)[-400:] - rows[-400:]).mean()))
+    assert missed[1] < 0.9 * missed[0]
+
+
 def test_drift_is_said_when_no_alarm_says_it() -> None:
     level: Any = np.zeros(2)
     for _ in range(keeping.SPAN - 1):

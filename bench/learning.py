@@ -1,0 +1,121 @@
+"""Does learning on help where a process drifts, and what does it cost? Fitted tasks with and without learn=True.
+
+    python bench/learning.py [RATE ...]          # learning rates; the default alone unless told; one thread
+
+A known process (three channels, two waves and their autoregressive noise) is learned for 3,000 rows. In the next 1,500
+its period and phases move to others, where they stay for 1,500. Errors are in spreads of each channel, over the rows
+of each of the four quarters after training; the classifier names spikes that begin to point down. Processor time.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tidegate as tg
+from tidegate.settings import Onward
+
+FIRST, ROWS, HORIZON = 3000, 6000, 12
+Floats = NDArray[np.float64]
+Run = Callable[[Any], tuple[Floats, float]]  # learn -> an error for each answer, microseconds for each
+
+
+def drifting(drift: float, seed: int) -> Floats:
+    """The process (ROWS, 3)."""
+    rng, t = np.random.default_rng(seed), np.arange(ROWS)
+    moved = drift * np.clip((t - FIRST) / 1500, 0, 1)
+    phase = np.cumsum(2 * np.pi / (40 * (1 - 0.4 * moved)))
+    a, b = np.sin(phase), np.sin(phase + 0.5 + 2 * moved)
+    own, noise = np.zeros((ROWS, 3)), rng.standard_normal((ROWS, 3))
+    for i in range(1, ROWS):
+        own[i] = 0.6 * own[i - 1] + noise[i]
+    return np.stack([a, b, 0.7 * a - 0.5 * np.roll(a, 5) + 0.6 * moved * b], 1) + 0.12 * own
+
+
+def stream(task: Any, rows: Any, learn: Any, targets: Any = None) -> tuple[list[Any], float]:
+    """What a task said of each row, and the microseconds that took."""
+    state, said, begun = task.start(), [], time.process_time()
+    for i, row in enumerate(rows):
+        told = {} if targets is None else {"target": targets[i]}
+        answer, state = task.step(row, state, learn=learn, **told)
+        said.append(answer)
+    return said, 1e6 * (time.process_time() - begun) / len(rows)
+
+
+def detect(seed: int) -> Run:
+    """The detector's one-row error; a milder drift, of which it does not give alarm."""
+    rows = drifting(0.15, seed)
+    task = tg.AnomalyDetector(false_alarms="1/day", seed=seed).fit(rows[:FIRST], interval="1min")
+
+    def run(learn: Any) -> tuple[Floats, float]:
+        said, cost = stream(task, rows[FIRST:], learn)
+        expected = np.array([[*one.expected.values()] for one in said])
+        return np.abs(rows[FIRST:] - expected).mean(axis=1) / task.model_.scale.spread.mean(), cost
+
+    return run
+
+
+def forecast(seed: int) -> Run:
+    """The mean absolute error of all steps of a forecast."""
+    rows = drifting(0.5, seed)
+    training = tg.Training(epochs=5, batches=60, batch=128, learning_rate=2e-3, noise=0.0)
+    task = tg.Forecaster(horizon=HORIZON, lookback=48, training=training, seed=seed).fit(rows[:FIRST], interval="1min")
+    truth = np.lib.stride_tricks.sliding_window_view(rows[FIRST - 47 :], HORIZON, axis=0).swapaxes(1, 2)
+
+    def run(learn: Any) -> tuple[Floats, float]:
+        said, cost = stream(task, rows[FIRST - 48 : -HORIZON], learn)
+        missed = np.abs(np.array([one.mean for one in said]) - truth) / task.model_.scale.spread
+        return missed[48:].mean(axis=(1, 2)), cost
+
+    return run
+
+
+def complete(seed: int) -> Run:
+    """The mean absolute error of fills, where 30 % of the readings are hidden."""
+    rows = drifting(0.5, seed)
+    task = tg.Completer(direction="past", seed=seed).fit(rows[:FIRST], interval="1min")
+    hidden = np.random.default_rng(seed).random(rows.shape) < 0.3
+
+    def run(learn: Any) -> tuple[Floats, float]:
+        said, cost = stream(task, np.where(hidden, np.nan, rows)[FIRST:], learn)
+        missed = np.abs(np.array([[*one.values.values()] for one in said]) - rows[FIRST:]) / task.model_.scale.spread
+        return np.nanmean(np.where(hidden[FIRST:], missed, np.nan), axis=1), cost
+
+    return run
+
+
+def classify(seed: int) -> Run:
+    """The share of sequences named wrongly, once spikes point down; each label is told after the answer."""
+    X, y = tg.synth.spikes(500, seed=seed)
+    training = tg.Training(epochs=10, batches=20, learning_rate=1e-2, noise=0.1)
+    task = tg.Classifier(training=training, seed=seed).fit(X, y)
+    X, y = tg.synth.spikes(600, seed=seed + 1, size=-1.5)
+
+    def run(learn: Any) -> tuple[Floats, float]:
+        said, cost = stream(task, X, learn, y.tolist())
+        return np.array([float(one.label[0] != label) for one, label in zip(said, y, strict=True)]), cost
+
+    return run
+
+
+def main() -> None:
+    """Print the table."""
+    rates = [float(rate) for rate in sys.argv[1:]]
+    print("| task | learn | error, by quarters | us a reading |\n|---|---|---|---|")
+    for make in (detect, forecast, complete, classify):
+        run = make(0)
+        paces = [Onward(every=1 if make is classify else 8, learning_rate=rate) for rate in rates] or [True]
+        for learn in [False, *paces]:
+            missed, cost = run(learn)
+            quarters = " ".join(f"{np.nanmean(part):.3f}" for part in np.array_split(missed, 4))
+            name = learn.learning_rate if isinstance(learn, Onward) else learn
+            print(f"| {make.__name__} | {name} | {quarters} | {cost:,.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
