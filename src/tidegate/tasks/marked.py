@@ -118,6 +118,15 @@ def _flat(one: NDArray[Any]) -> NDArray[Any]:
     return one.reshape(-1)
 
 
+def target_names(count: int) -> tuple[str, ...]:
+    """The names of so many targets.
+
+    >>> target_names(1), target_names(2)
+    (('value',), ('value 0', 'value 1'))
+    """
+    return ("value",) if count == 1 else tuple(f"value {k}" for k in range(count))
+
+
 def values(found: list[NDArray[Any]]) -> list[Floats]:
     """Numbers (T, K) for each row, NaN where not known; the same K in all."""
     tables: list[Floats] = []

@@ -21,20 +21,21 @@ from ..settings import Network, Training
 
 TAGGING: dict[str, tuple[Network, Training]] = {
     "small": (
-        Network(hidden=32),
-        Training(epochs=50, batches=25, batch=32, learning_rate=1e-2, noise=0.1, patience=15),
+        Network(hidden=32, dropout=0.3),
+        Training(epochs=30, batches=20, batch=16, learning_rate=5e-3, noise=0.3, patience=10),
     ),
     "medium": (
-        Network(hidden=64),
-        Training(epochs=60, batches=40, batch=32, learning_rate=5e-3, noise=0.1, patience=20),
+        Network(hidden=64, dropout=0.3),
+        Training(epochs=60, batches=30, batch=16, learning_rate=3e-3, noise=0.3, patience=15),
     ),
     "large": (
-        Network(hidden=128, layers=2, dropout=0.2),
-        Training(epochs=80, batches=40, batch=32, learning_rate=3e-3, noise=0.1, patience=25),
+        Network(hidden=128, layers=2, dropout=0.3),
+        Training(epochs=80, batches=40, batch=32, learning_rate=3e-3, noise=0.3, patience=20),
     ),
 }
 CLIP = 10.0  # scaled readings go no further
 Direction = Literal["past", "both"]
+LRU = {"nu": "unit", "theta": "unit", "b_re": "in", "b_im": "in", "v_re": "out", "v_im": "out", "d": "in", "b": "unit"}
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +46,8 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """classes, or targets"""
     net: Network
     direction: Direction
+    lru: bool = False
+    """a linear recurrent unit in the place of the cell of `net`: learns online, and runs as it learns"""
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.outputs < 1:  # a file may say anything
@@ -62,6 +65,10 @@ def shapes(form: Form) -> network.Shapes:
     >>> sorted(shapes(Form(channels=1, outputs=3, net=Network(hidden=2), direction="past")))
     ['bias_hh_l0', 'bias_ih_l0', 'head.bias', 'head.weight', 'weight_hh_l0', 'weight_ih_l0']
     """
+    if form.lru:
+        sides = {"unit": (form.net.hidden,), "in": (form.net.hidden, 2 * form.channels), "out": (form.net.hidden,) * 2}
+        own = {name: sides[kind] for name, kind in LRU.items()}
+        return own | network.dense_shapes("head", form.net.hidden, form.outputs)
     width, found = form.net.hidden * len(form.ways), network.Shapes()
     for layer in range(form.net.layers):
         one = network.stack_shapes(msgspec.structs.replace(form.net, layers=1), width if layer else 2 * form.channels)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .. import network
 from ..kernels.stream import Stepper
+from ..online import Rule
 from ..scale import Scale
 from ..series import SECOND
 from . import steps, verbs
@@ -38,6 +39,15 @@ class Model:
     """smooths labels; None where values are told"""
     target: Scale
     """undoes the scale of values; of no channel where labels are told"""
+    running: bool = False
+    """nothing was fitted: scales run along with the stream that learns"""
+    rule: Rule | None = None
+    """by which streams learn, if they are told none; None: as usual"""
+
+    @property
+    def labels(self) -> bool:
+        """Whether labels are told, and not values."""
+        return not len(self.target.center)
 
     def proba(self, told: Floats) -> Floats:
         """(T, K) the softmax of what is said (T, K), divided by the temperature (Guo et al. 2017)."""
@@ -48,6 +58,10 @@ class Model:
         found: Floats = powers / total
         return found
 
+    def answer(self, told: Floats) -> Floats:
+        """Probabilities, or values in their units, from what the network says (T, outputs)."""
+        return self.proba(told) if self.labels else self.target.undo(told)
+
 
 def start(model: Model, smooth: bool) -> verbs.Arrays:
     """The state of a stream before its first reading."""
@@ -55,10 +69,15 @@ def start(model: Model, smooth: bool) -> verbs.Arrays:
     return arrays | ({"belief": model.steady.share.copy()} if smooth and model.steady else {})
 
 
+def longest(interval: float) -> float:
+    """The longest hole, in nanoseconds, after which memory goes on."""
+    return GAP * interval * SECOND
+
+
 def begins(times: NDArray[np.int64], interval: float, last: int | None) -> NDArray[np.int64]:
     """The rows at which memory begins anew, because nothing was read for too long."""
     before = times[:1] if last is None else np.array([last], dtype=np.int64)
-    found: NDArray[np.int64] = np.flatnonzero(np.diff(times, prepend=before) > GAP * interval * SECOND)
+    found: NDArray[np.int64] = np.flatnonzero(np.diff(times, prepend=before) > longest(interval))
     return found
 
 
@@ -68,8 +87,6 @@ def told(model: Model, values: Floats, cuts: NDArray[np.int64], memory: Any) -> 
     memory  where an earlier row left it; None: a form that reads both directions, or the first row
     """
     form, x, found = model.form, steps.inputs(model.scale, values), []
-    if len(x) == 1 and memory is not None:
-        return _one(model, x, network.start(form.net, 1) if len(cuts) else memory)
     for piece in np.split(x, cuts[cuts > 0]):
         if form.direction == "both":
             found.append(steps.forward(model.weights, form, piece[None], np.array([len(piece)]))[0])
@@ -81,16 +98,22 @@ def told(model: Model, values: Floats, cuts: NDArray[np.int64], memory: Any) -> 
     return np.concatenate(found).astype(np.float64), memory
 
 
-def _one(model: Model, x: NDArray[np.float32], memory: NDArray[np.float32]) -> tuple[Floats, Any]:
-    """The same for one row, in microseconds."""
+def once(model: Model, values: Floats, cut: bool, memory: NDArray[np.float32]) -> tuple[Floats, Any]:
+    """`told` for one row (1, C) of a form that reads the past, in microseconds."""
     if not hasattr(_live, "steppers"):
         _live.steppers = WeakKeyDictionary()
-    stepper = _live.steppers.get(model)
-    if stepper is None:
+    known = _live.steppers.get(model)
+    if known is None:
         w, kinds = model.weights, ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         layers = [tuple(w[f"{kind}_l{layer}"] for kind in kinds) for layer in range(model.form.net.layers)]
         stepper = Stepper(model.form.net.cell, layers, head=(w["head.weight"], w["head.bias"]))
-        _live.steppers[model] = stepper
-    stepper.state = memory[:, :, None]
+        known = _live.steppers[model] = stepper, np.zeros((1, 2 * model.form.channels))
+    stepper, x = known
+    seen = values == values
+    z = np.where(seen, (values - model.scale.center) / model.scale.spread, 0.0)  # as `steps.inputs`
+    c = model.form.channels
+    np.minimum(np.maximum(z, -steps.CLIP), steps.CLIP, out=x[:, :c])
+    x[:, c:] = seen
+    stepper.state = 0 if cut else memory[:, :, None]
     y = stepper.step(x).astype(np.float64)
     return y, stepper.state[:, :, 0].copy()

@@ -10,22 +10,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import save
-from ..errors import ModelFileError, SettingError
+from ..errors import NotFittedError, SettingError
+from ..online import Rule
 from ..save import File
-from ..scale import Scale
 from ..series import Series, instant
-from ..settings import Epoch, Network, Size, Training, Tried, one_of
-from . import marked, steps, stepwise, verbs
-from .steady import Steady
+from ..settings import Epoch, Network, Size, Training, one_of, seconds
+from . import marked, stepwise, stored, verbs
 from .steps import TAGGING, Form
 from .stepwise import Model
 from .tagged import Tag, Tagged
@@ -34,7 +34,7 @@ from .verbs import State
 if TYPE_CHECKING:
     from ..train import Problem
 
-Errors = dict[str, dict[str, float]]
+NONE, FIRST = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)  # rows at which memory begins anew
 
 
 class Tagger:
@@ -139,6 +139,30 @@ class Tagger:
         self._remember(model)
         return self
 
+    def cold_start(
+        self,
+        channels: int | Sequence[str],
+        *,
+        classes: Sequence[Any] = (),
+        targets: int = 1,
+        interval: str | float = "1s",
+        rule: Rule | None = None,
+    ) -> Self:
+        """Ready for `start` and `step(learn=True)` with no history at all; returns self.
+
+        channels  how many, or their names
+        classes   with target="label": all that there will be
+        targets   with target="value": how many
+        rule      by which streams learn, a `tidegate.online.Rule`; cell="lru" has one of its own
+
+        Scales run along with the stream. What a stream has learned is in its state, until `save(path, state=state)`.
+        """
+        self._checked(None)
+        from . import alive
+
+        alive.cold_start(self, channels, tuple(classes), targets, (seconds(interval), rule))
+        return self
+
     def _checked(self, class_weight: str | None) -> None:
         one_of("target", self.target, ("label", "value"))
         one_of("direction", self.direction, ("past", "both"))
@@ -151,18 +175,15 @@ class Tagger:
             raise SettingError(f"held_out is {self.held_out}", wanted="a share of the history, between 0 and 1")
 
     def _form(self, channels: int, outputs: int) -> Form:
+        if self.cell == "lru":
+            raise SettingError("fit with the cell lru, which learns online only", do="cold_start(...), or another cell")
         net = verbs.chosen(self, TAGGING)
         return Form(channels=channels, outputs=outputs, net=net, direction=self.direction)  # type: ignore[arg-type]
 
     def _remember(self, model: Model) -> None:
         self.model_ = model
-        self.fingerprint_ = verbs.fingerprint(self._arrays(), {"channels": self.channels_, "smooth": self.smooth})
-
-    @property
-    def answers_(self) -> tuple[Any, ...]:
-        """The classes, or the names of the targets."""
-        self._fitted()
-        return tuple(self.classes_.tolist()) if self.target == "label" else self.targets_
+        self.answers_: tuple[Any, ...] = tuple(self.classes_.tolist()) if model.labels else self.targets_
+        self.fingerprint_ = verbs.fingerprint(stored.arrays(model), {"channels": self.channels_, "smooth": self.smooth})
 
     @property
     def verdict_(self) -> str:
@@ -183,7 +204,12 @@ class Tagger:
                 wanted='direction="past"',
                 do='fit Tagger(direction="past"), or apply this one to whole histories',
             )
-        return State(stepwise.start(self.model_, self.smooth), self.fingerprint_)
+        arrays = stepwise.start(self.model_, self.smooth)
+        if self.model_.running or self.model_.form.lru:
+            from . import alive
+
+            arrays = alive.begin(self.model_, arrays, alive.usual(self.model_))
+        return State(arrays, self.fingerprint_)
 
     def apply(self, X: Any, state: State | None = None) -> Any:
         """Tag every row: one `Tagged` for one sequence, a list of them for many (as in `fit`).
@@ -195,6 +221,9 @@ class Tagger:
         given, many = marked.each(X, lambda one: verbs.given(one, self.interval_))
         if many and state is not None:
             raise SettingError("a state for many sequences", wanted="one sequence to go on with", do="apply one by one")
+        if state is None and self.model_.running:
+            do = "step through a stream with learn=True, then apply(X, state), or save(path, state=state)"
+            raise NotFittedError("this Tagger was started cold and has learned nothing by itself", do=do)
         if state is not None or self.direction == "past":
             begun = self.start()
             state = begun if state is None else state
@@ -208,43 +237,87 @@ class Tagger:
         return self._read(series.values, times, state, (series.name, notes))
 
     def step(
-        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None
-    ) -> tuple[Tag, State]:
+        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None,
+        learn: bool | Rule = False, target: Any = None, id: int | str | None = None,
+    ) -> tuple[Tag, State]:  # fmt: skip
         """One reading in, its label or values out, with the state to go on from; the same bits as `apply` on the whole.
 
         reading  channel name -> value, or the values in the order of `channels_`; None or NaN = missing
         time     when it was read; one interval after the last if not given
+        learn    True: answer, then learn from `target`, into the state, by the usual rule; or a `tidegate.online.Rule`
+        target   while learning: the label or the values of this reading; None where they are not known (yet)
+        id       while learning: by which `late` will know this reading; its number in the stream if not given
         """
         self._fitted()
-        values = verbs.row(reading, self.channels_)
+        values, (last, seen) = verbs.row(reading, self.channels_), state.arrays["clock"].tolist()
         now = int(self._ticks(state, 1)[0]) if time is None else time
         now = int(now) if isinstance(now, int | np.integer) else instant(now)
-        self._later(now, state)
-        done = self._read(values, np.array([now], dtype=np.int64), state, ("reading", []))
-        return done.row(), done.state  # type: ignore[return-value]
+        if seen:
+            verbs.later(now, last)
+        if learn is not False:
+            from . import alive
+
+            known = (alive.target(self, target), id)
+            state = alive.ready(self, state, learn)
+        elif target is None and id is None:
+            known = (None, None)
+        else:
+            raise SettingError("a target or an id without learn=True", do="give learn=True, or leave them out")
+        verbs.same_model(state.model, self.fingerprint_)
+        return self._tag(values, now, state, known)
+
+    def _tag(self, values: NDArray[np.float64], now: int, state: State, known: tuple[Any, Any]) -> tuple[Tag, State]:
+        """What `_read` says of one row (1, C), in less time."""
+        model, (last, seen) = self.model_, state.arrays["clock"].tolist()
+        cut = bool(seen) and now - last > stepwise.longest(self.interval_)
+        if "online/rule" in state.arrays:
+            from . import alive
+
+            said, after = alive.step(model, state.arrays, values, cut, known)
+        else:
+            said, memory = stepwise.once(model, values, cut, state.arrays["memory"])
+            said, after = model.answer(said), {"memory": memory}
+        tag = Tag(now, value=dict(zip(self.answers_, said[0].tolist(), strict=True)))
+        if model.labels:
+            smoothed, belief = self._smoothed(said, FIRST if cut else NONE, state)
+            after |= {} if belief is None else {"belief": belief}
+            raw, label = (self.answers_[int(part[0].argmax())] for part in (said, smoothed))
+            tag = Tag(now, label, raw, tag.value)
+        after["clock"] = np.array([now, seen + 1], dtype=np.int64)
+        return tag, State(after, state.model)
+
+    def late(self, state: State, id: int | str, target: Any) -> State:
+        """The label or the values of an earlier reading, by its id, learned from now; one of the last that are kept."""
+        from . import alive
+
+        self._fitted()
+        verbs.same_model(state.model, self.fingerprint_)
+        return alive.late(self, state, id, target)
 
     def _read(
         self, values: NDArray[np.float64], times: NDArray[np.int64], state: State | None, told: tuple[str, list[str]]
     ) -> Tagged:
-        model, memory, last, seen = self.model_, None, None, 0
+        model, last, seen, done = self.model_, None, 0, None
         if state is not None:
             verbs.same_model(state.model, self.fingerprint_)
-            memory, (last, seen) = state.arrays["memory"], state.arrays["clock"].tolist()
+            last, seen = state.arrays["clock"].tolist()
         cuts = stepwise.begins(times, self.interval_, last if seen else None)
-        said, memory = stepwise.told(model, values, cuts, memory)
-        notes = [*told[1], *self._holes(cuts)]
-        after: verbs.Arrays = {}
-        if state is not None:
-            after = {"clock": np.array([times[-1], seen + len(times)], dtype=np.int64), "memory": memory}
-        if self.target == "value":
-            label = raw = proba = None
-            value = model.target.undo(said)
+        if state is not None and "online/rule" in state.arrays:
+            from . import alive
+
+            said, after = alive.told(model, state.arrays, values, cuts)
         else:
-            value, proba = None, model.proba(said)
-            smoothed, belief = self._smoothed(proba, cuts, state)
-            after |= {} if belief is None or state is None else {"belief": belief}
-            raw, label = (self.classes_[part.argmax(axis=1)] for part in (proba, smoothed))
-        done = None if state is None else State(after, state.model)
+            said, memory = stepwise.told(model, values, cuts, None if state is None else state.arrays["memory"])
+            said, after = model.answer(said), {"memory": memory}
+        notes, label, raw, proba = [*told[1], *self._holes(cuts)], None, None, None
+        if model.labels:
+            smoothed, belief = self._smoothed(said, cuts, state)
+            after |= {} if belief is None else {"belief": belief}
+            raw, label = (self.classes_[part.argmax(axis=1)] for part in (said, smoothed))
+            proba = said
+        if state is not None:
+            done = State({**after, "clock": np.array([times[-1], seen + len(times)], dtype=np.int64)}, state.model)
+        value = None if model.labels else said
         return Tagged(told[0], times, self.answers_, label, raw, proba, value, tuple(notes), done)
 
     def _smoothed(self, proba: NDArray[Any], cuts: NDArray[np.int64], state: State | None) -> tuple[Any, Any]:
@@ -275,54 +348,57 @@ class Tagger:
 
     # ------------------------------------------------------------------ files
 
-    def save(self, path: str | Path) -> None:
-        """Write everything that running needs to one .safetensors file; an older file survives any failure."""
+    def save(self, path: str | Path, *, state: State | None = None) -> None:
+        """Write everything that running needs to one .safetensors file; an older file survives any failure.
+
+        With `state`, what that has learned is the model.
+        """
         self._fitted()
+        if state is not None:
+            self._kept(state).save(path)
+            return
         model = self.model_
         labels = self.target == "label"
-        spec = Spec(
-            "tag", Params(**self.get_params()), model.form, model.temperature,
+        spec = stored.Spec(
+            "tag", stored.Params(**self.get_params()), model.form, model.temperature, model.running, model.rule,
             list(self.answers_), marked.kind(self.classes_) if labels else "", self.channels_, self.interval_,
             self.clock_, self.split_, self.errors_, self.confusion_.tolist(), self.history_, self.tried_,
             self.notes_, self.device_,
         )  # fmt: skip
-        save.write(path, "model", msgspec.to_builtins(spec), self._arrays())
+        save.write(path, "model", msgspec.to_builtins(spec), stored.arrays(model))
 
     def load_state(self, path: str | Path) -> State:
         """A state that `State.save` wrote, checked to be of this model."""
-        return verbs.load_state(path, self.start())
+        from . import alive
 
-    def _arrays(self) -> verbs.Arrays:
-        model = self.model_
-        arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
-        arrays |= verbs.flat(model.scale, "scale")
-        return arrays | verbs.flat(model.steady or model.target, "steady" if model.steady else "target")
+        start = self.start()
+        return alive.load_state(path, start, self.model_) or verbs.load_state(path, start)
+
+    def _kept(self, state: State) -> Tagger:
+        """The tagger as a state has learned it."""
+        from . import alive
+
+        verbs.same_model(state.model, self.fingerprint_)
+        model, notes = alive.kept(self.model_, state)
+        found = copy.copy(self)
+        found.notes_ = [*self.notes_, *notes]
+        found._remember(model)
+        return found
 
     @classmethod
     def from_file(cls, file: File) -> Self:
         """The tagger that `save` wrote; `tidegate.load` calls this."""
-        spec = verbs.decode(file, Spec)
-        labels = spec.params.target == "label"
-        if (
-            spec.form.channels != len(spec.channels) or spec.form.outputs != len(spec.answers)
-            or not spec.temperature > 0 or labels != bool(spec.kind) or spec.form.direction != spec.params.direction
-        ):  # fmt: skip
-            saw = "its specification contradicts itself about channels, answers or directions"
-            raise ModelFileError(saw, where=str(file.path), do="save it again")
-        arrays = file.arrays(_implied(spec))
+        spec, model = stored.read(file)
         found = cls(**msgspec.structs.asdict(spec.params))
-        scale, weights = verbs.built(Scale, arrays, "scale"), verbs.under(arrays, "network")
-        steady = verbs.built(Steady, arrays, "steady") if labels else None
-        target = Scale(np.zeros(0), np.ones(0)) if labels else verbs.built(Scale, arrays, "target")
-        if labels:
+        if model.labels:
             found.classes_ = np.array(spec.answers, dtype=spec.kind)
         else:
             found.targets_ = tuple(str(name) for name in spec.answers)
         found.channels_, found.interval_, found.clock_ = spec.channels, spec.interval, spec.clock
-        found.split_ = {name: spec.split[name] for name in ("train", "valid", "judge")}
-        found.errors_, found.confusion_ = spec.errors, np.array(spec.confusion, dtype=np.int64)
+        found.split_ = {name: spec.split[name] for name in ("train", "valid", "judge") if name in spec.split}
+        found.errors_, found.confusion_ = spec.errors, stored.square(spec.confusion)
         found.history_, found.tried_, found.notes_, found.device_ = spec.history, spec.tried, spec.notes, spec.device
-        found._remember(Model(spec.form, weights, scale, spec.temperature, steady, target))
+        found._remember(model)
         return found
 
     # ------------------------------------------------------------------ scikit-learn's conventions
@@ -380,49 +456,3 @@ class Tagger:
 
 def _column(values: NDArray[Any] | None) -> Any:
     return values[:, 0] if values is not None and values.shape[1] == 1 else values
-
-
-class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The constructor's arguments, as a file holds them."""
-
-    target: Literal["label", "value"]
-    direction: str
-    smooth: bool
-    held_out: float
-    cell: str
-    size: Size
-    network: Network | None
-    training: Training | None
-    device: str
-    seed: int
-
-
-class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The specification in a model file; the arrays beside it follow from this alone (`_implied`)."""
-
-    task: str
-    params: Params
-    form: Form
-    temperature: float
-    answers: list[bool | int | float | str]
-    kind: Literal["bool", "int", "float", "str", ""]
-    channels: tuple[str, ...]
-    interval: float
-    clock: bool
-    split: dict[str, int]
-    errors: Errors
-    confusion: list[list[int]]
-    history: list[Epoch]
-    tried: list[Tried]
-    notes: list[str]
-    device: str
-
-
-def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
-    table = {f"network/{name}": (shape, "float32") for name, shape in steps.shapes(spec.form).items()}
-    table |= dict.fromkeys(("scale/center", "scale/spread"), ((spec.form.channels,), "float64"))
-    k = spec.form.outputs
-    if spec.params.target == "value":
-        return table | dict.fromkeys(("target/center", "target/spread"), ((k,), "float64"))
-    return table | {"steady/follow": ((k, k), "float64"), "steady/share": ((k,), "float64"),
-                    "steady/power": ((1,), "float64")}  # fmt: skip

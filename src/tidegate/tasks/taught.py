@@ -77,7 +77,7 @@ def lesson(task: Any, series: list[Series], beside: list[NDArray[Any]], class_we
     else:
         tables = marked.values(beside)
         main, truth, outputs = np.zeros(len(sizes), dtype=np.int64), np.concatenate(tables), tables[0].shape[1]
-        answers = ("value",) if outputs == 1 else tuple(f"value {k}" for k in range(outputs))
+        answers = marked.target_names(outputs)
     form = task._form(len(series[0].channels), outputs)
     part = marking.split(sizes, main, task.held_out, task.seed)
     values = np.concatenate([one.values for one in series])
