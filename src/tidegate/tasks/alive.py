@@ -21,9 +21,9 @@ from .. import save
 from ..errors import DataError, ModelFileError, SettingError
 from ..online import NAMES, Learner, Rule
 from ..scale import Scale
-from ..settings import one_of
+from ..settings import Network
 from . import marked, steady, steps, stepwise, verbs
-from .steps import TAGGING, Form
+from .steps import Form
 from .stepwise import Model
 from .verbs import Arrays, State
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PATHS = tuple((name, f"online/{name}") for name in NAMES)
 BYTES = 512  # in which a state spells its rule
+UNITS = 16  # of a cold start: a stream has few readings to learn from, and each is to cost microseconds
 STARTED = 9  # of a learner's counts: the reading with which memory last began
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -227,8 +228,7 @@ def cold_start(
         task.classes_, _ = marked.classes([np.array([*classes, None], dtype=object)])
     else:
         task.targets_ = marked.target_names(targets)
-    net = task.network or TAGGING[one_of("size", task.size, tuple(TAGGING))][0]
-    net = msgspec.structs.replace(net, dropout=0.0, **({} if lru or task.network else {"cell": task.cell}))
+    net = task.network or Network(cell="gru" if lru else task.cell, hidden=UNITS)  # type: ignore[arg-type]
     outputs = len(task.classes_ if labels else task.targets_)
     form = Form(channels=len(names), outputs=outputs, net=net, direction=task.direction, lru=lru)  # type: ignore[arg-type]
     task.channels_, task.interval_, task.clock_, task.device_ = names, pace[0], False, "cpu"

@@ -21,15 +21,15 @@ from ..settings import Network, Training
 
 TAGGING: dict[str, tuple[Network, Training]] = {
     "small": (
-        Network(hidden=32, dropout=0.3),
+        Network(hidden=64, dropout=0.3),
         Training(epochs=30, batches=20, batch=16, learning_rate=5e-3, noise=0.3, patience=10),
     ),
     "medium": (
-        Network(hidden=64, dropout=0.3),
+        Network(hidden=128, dropout=0.3),
         Training(epochs=60, batches=30, batch=16, learning_rate=3e-3, noise=0.3, patience=15),
     ),
     "large": (
-        Network(hidden=128, layers=2, dropout=0.3),
+        Network(hidden=192, layers=2, dropout=0.3),
         Training(epochs=80, batches=40, batch=32, learning_rate=3e-3, noise=0.3, patience=20),
     ),
 }

@@ -155,6 +155,7 @@ class Tagger:
         targets   with target="value": how many
         rule      by which streams learn, a `tidegate.online.Rule`; cell="lru" has one of its own
 
+        The network has 16 units of the tagger's cell, if it was given none.
         Scales run along with the stream. What a stream has learned is in its state, until `save(path, state=state)`.
         """
         self._checked(None)
