@@ -114,6 +114,6 @@ def once(model: Model, values: Floats, cut: bool, memory: NDArray[np.float32]) -
     c = model.form.channels
     np.minimum(np.maximum(z, -steps.CLIP), steps.CLIP, out=x[:, :c])
     x[:, c:] = seen
-    stepper.state = 0 if cut else memory[:, :, None]
+    stepper.state = (np.zeros_like(memory) if cut else memory)[:, :, None]
     y = stepper.step(x).astype(np.float64)
     return y, stepper.state[:, :, 0].copy()
