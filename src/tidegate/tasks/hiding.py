@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 SHORTEST = 64  # rows of history, of which an eighth each judge and calibrate
 DRAWS = 16  # times that cells of a half of the later rows are hidden anew, to judge and to calibrate
-ENOUGH = 200  # hidden cells from which a kind of them has a trust and a calibration of its own
+ENOUGH = 200  # hidden cells from which a kind of them has a trust or a calibration of its own
 FEW = 20  # from which all those beyond the ends, or all others, stand in for a kind of which there are not ENOUGH
+NEAR = 2  # of the BINS, that are near to readings: less than 1.5 rows
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the network would add, the first of equals
 SURE, SURER = 1.0, 2.0  # standard errors from which a gain is no chance; beyond the ends, of which there are few places
 STRETCHES, HIGHEST = 8, 0.97  # of time, in each of which rows are alike; how high LEVEL is raised where they differ
@@ -214,18 +215,16 @@ def _hidden(seen: Marks, length: int, rng: np.random.Generator) -> Marks:
 def trusted(judged: Trial, channels: int) -> Floats:
     """How much of the network's answer (18, C) is believed: what was best on rows that it has not learned from.
 
-    By channel, and by kind of cell where there are enough: so that no gap length pays for the others. Beyond the ends,
-    where a slope goes on that is of no use between readings, some are enough.
+    By channel, for cells near to readings, far from them, and beyond the ends, so that none pays for the others. A
+    finer division had too few cells for long holes, where the network is worth most.
     """
-    found = np.zeros((filling.KINDS, channels))
-    for c in range(channels):
-        of, reach = judged.channel == c, judged.kind % filling.REACHES
-        found[:, c] = judged.best(of & (reach >= filling.ENDS))
-        for kind in range(filling.KINDS):
-            some = of & (judged.kind == kind)
-            beyond = kind % filling.REACHES == 1
-            if np.count_nonzero(some) >= (1 if beyond else ENOUGH):
-                found[kind, c] = judged.best(some, SURER if beyond else SURE)
+    found, reach = np.zeros((filling.KINDS, channels)), np.arange(filling.KINDS) % filling.REACHES
+    near = (reach >= filling.ENDS) & (reach < filling.ENDS + NEAR)
+    for kinds, sure in ((near, SURE), (reach == 1, SURER), (~near & (reach != 1), SURE)):
+        for c in range(channels):
+            of, some = judged.channel == c, kinds[judged.kind]
+            enough = np.count_nonzero(of & some) >= (1 if sure == SURER else ENOUGH)
+            found[kinds, c] = judged.best(of & some if enough else of & (judged.kind % filling.REACHES != 1), sure)
     return found
 
 
