@@ -13,7 +13,7 @@ def main(picture: str = "") -> float:
     values = np.sin(0.03 * t) + noise + t / 300
 
     forecaster = tg.Forecaster(seed=0).fit(values[:720])
-    test = forecaster.backtest(values[720 - forecaster.lookback :])  # one step ahead, from each row from 720 on
+    test = forecaster.backtest(values[720 - forecaster.lookback_ :])  # one step ahead, from each row from 720 on
 
     floor = np.square(noise[720:] - 0.6).mean()  # what nobody can know
     four = np.mean([values[720 - back : 850 - back] for back in range(1, 5)], axis=0)

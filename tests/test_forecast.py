@@ -261,8 +261,9 @@ def test_what_is_excluded_is_not_learned_from(series: Series) -> None:
 
 def test_too_little_history_is_refused_with_what_is_wanted() -> None:
     with pytest.raises(tg.DataError, match="at least 171"):
-        tg.Forecaster(horizon=10, **QUICK).fit(np.arange(150.0))
-    tg.Forecaster(horizon=10, **QUICK).fit(np.sin(np.arange(171.0)))
+        tg.Forecaster(horizon=10, lookback=96, **QUICK).fit(np.arange(150.0))
+    tg.Forecaster(horizon=10, lookback=96, **QUICK).fit(np.sin(np.arange(171.0)))
+    assert tg.Forecaster(horizon=10, **QUICK).fit(np.sin(np.arange(171.0))).lookback_ == 57  # a third
     with pytest.raises(tg.DataError, match="at least 58"):
         tg.Forecaster(horizon=10, lookback=48, **QUICK).fit(waves()).backtest(waves(50))
 

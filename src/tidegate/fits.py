@@ -165,12 +165,17 @@ def _held_out(detector: AnomalyDetector, series: Series) -> Evaluation | None:
 @fit.command(cls=Verb)
 @GIVEN
 @click.option("--horizon", type=click.IntRange(min=1), default=24, help="How many rows ahead.")
-@click.option("--lookback", type=click.IntRange(min=4), default=96, help="How many rows back it rests on.")
+@click.option("--lookback", type=click.IntRange(min=4), help="How many rows back it rests on.")
 @EXCLUDE
 @LEARNING
 @READING
 def forecast(
-    source: Source, learner: Learner, horizon: int, lookback: int, written: Written, exclude: list[tuple[str, str]]
+    source: Source,
+    learner: Learner,
+    horizon: int,
+    lookback: int | None,
+    written: Written,
+    exclude: list[tuple[str, str]],
 ) -> None:
     """Learn to say what comes next, and how sure that is.
 

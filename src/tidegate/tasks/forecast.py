@@ -35,6 +35,7 @@ from .segments import FORECASTING, Form
 from .verbs import State
 from .windowed import Model
 
+LOOKBACK = 256
 LEVELS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995)
 
 
@@ -45,7 +46,7 @@ class Forecaster:
     Forecaster(horizon=24, seed=1)
 
     horizon   rows ahead, all written at once (no forecast feeds on another)
-    lookback  rows back that a forecast rests on: all that is remembered
+    lookback  rows back that a forecast rests on: all that is remembered; 256 if not given, of a short history a third
     held_out  the last part of the history: half of it stops training, half measures the quantiles
     levels    quantiles that are measured; between two of them lies a straight line
     cell      "gru", "lstm", "rnn_tanh" or "rnn_relu"
@@ -62,7 +63,7 @@ class Forecaster:
         self,
         *,
         horizon: int = 1,
-        lookback: int = 96,
+        lookback: int | None = None,
         held_out: float = 0.25,
         levels: Sequence[float] = LEVELS,
         cell: str = "gru",
@@ -104,7 +105,7 @@ class Forecaster:
         on_epoch    called with each epoch's record
         """
         series = verbs.as_series(X, interval=interval)
-        form, levels = self._form(len(series.channels)), self._levels()
+        form, levels = self._form(len(series.channels), len(series)), self._levels()
         verbs.resumable(resume, checkpoint)
         from .. import tuning  # running a model needs neither
         from . import practice
@@ -114,7 +115,10 @@ class Forecaster:
         rows, _ = on_grid(values, series.times, series.interval, most=form.lookback + form.horizon)
         parts = practice.split(len(rows), form, self.held_out, series.name)
         scale = learn_scale(rows[: parts["train"][1]])
-        z, training = scale.apply(rows), self.training or FORECASTING[self.size][1]
+        z, training = scale.apply(rows), self.training
+        if training is None:
+            learned = parts["train"][1] - form.lookback - form.horizon + 1
+            training = practice.paced(FORECASTING[self.size][1], learned * form.channels)
 
         def past(net: Network) -> practice.History:
             return practice.History(z, msgspec.structs.replace(form, net=net), parts)
@@ -329,6 +333,12 @@ class Forecaster:
     # ------------------------------------------------------------------ settings
 
     @property
+    def lookback_(self) -> int:
+        """Rows back that a forecast rests on."""
+        self._fitted()
+        return self.model_.form.lookback
+
+    @property
     def verdict_(self) -> str:
         """Whether it beat every simple rule on held-out rows, in a sentence."""
         self._fitted()
@@ -337,11 +347,12 @@ class Forecaster:
     def _fitted(self) -> None:
         verbs.require_fitted(self, "model_")
 
-    def _form(self, channels: int) -> Form:
+    def _form(self, channels: int, rows: int) -> Form:
         net = verbs.chosen(self, FORECASTING)
         if not isinstance(self.held_out, float) or not 0 < self.held_out < 1:
             raise SettingError(f"held_out is {self.held_out}", wanted="a share of the history, between 0 and 1")
-        return Form(channels=channels, horizon=self.horizon, lookback=self.lookback, net=net, models=segments.MODELS)
+        lookback = max(4, min(LOOKBACK, rows // 3)) if self.lookback is None else self.lookback
+        return Form(channels=channels, horizon=self.horizon, lookback=lookback, net=net, models=segments.MODELS)
 
     def _levels(self) -> NDArray[np.float64]:
         levels = np.array(self.levels, dtype=np.float64)
@@ -358,7 +369,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The constructor's arguments, as a file holds them."""
 
     horizon: int
-    lookback: int
+    lookback: int | None
     held_out: float
     levels: tuple[float, ...]
     cell: str

@@ -103,6 +103,16 @@ class Ridge:
         self.inputs += a.T @ a
         self.cross += a.T @ b
 
+    def copy(self) -> Ridge:
+        """The same, in memory of its own."""
+        found = Ridge(*self.cross.shape)
+        found.inputs, found.cross = self.inputs.copy(), self.cross.copy()
+        return found
+
+    def miss(self, strength: float, x: Floats, y: Floats) -> float:
+        """The squared misses of a map on windows x (N, L) and futures y (N, K), NaN = missing, in all."""
+        return float(np.nansum((x @ self.map(strength).T - y) ** 2, dtype=np.float64))
+
     def map(self, strength: float) -> Floats:
         """The map (K, L) under a penalty that is `strength` times the mean square of the inputs."""
         lookback, horizon = self.cross.shape
