@@ -115,10 +115,10 @@ class Completer:
     device     where training runs: "auto" takes a GPU if torch sees one. Running needs neither.
 
     Training hides known cells and fills them, beginning at linear interpolation (at the last value with "past"). Rows
-    that it has not seen then decide, by channel and for near and far holes, how far the network is believed: where it gains no
-    more than chance, the fill is linear interpolation, and `notes_` says so of a whole channel. Other rows calibrate
-    the standard deviations. Training needs no complete history and no regular clock. Of `Training`, `noise` has no part
-    in this: hiding is the noise.
+    that it has not seen then decide, by channel and for near and far holes, how far the network is believed: where it
+    gains no more than chance, the fill is linear interpolation, and `notes_` says so of a whole channel. Other rows
+    calibrate the standard deviations. Training needs no complete history and no regular clock. Of `Training`, `noise`
+    has no part in this: hiding is the noise.
 
     After `fit`: `channels_`, `interval_`, `model_`, `history_` (a record an epoch), `split_` (rows used for what),
     `held_out_` (mean absolute error on the last rows, in spreads of each channel, beside the naive rules'),
