@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -60,7 +62,12 @@ class Case(NamedTuple):
 
 
 def _forecasts(task: Any, series: Series) -> np.ndarray:
-    """A line for every row: the forecast made there, NaN where none was."""
+    """A line for every row: the forecast made there, NaN where none was.
+
+    Half of it the networks', which eight steps of training leave so far behind the linear map that they are not heard.
+    """
+    task = copy.copy(task)
+    task.model_ = msgspec.structs.replace(task.model_, share=0.5)
     test = task.backtest(series)
     lines = np.full((len(series), test.mean[0].size), np.nan)
     lines[np.searchsorted(series.times, test.times)] = test.mean.reshape(len(test.mean), -1)
