@@ -127,4 +127,6 @@ def counted(labels: Sequence[Any]) -> str:
     >>> counted(["b", "a", "b"])
     'a 1, b 2'
     """
-    return ", ".join(f"{label} {count:,}" for label, count in sorted(Counter(labels).items())[:LISTED])
+    counts = sorted(Counter(labels).items())
+    listed = ", ".join(f"{label} {count:,}" for label, count in counts[:LISTED])
+    return f"{listed} and {len(counts) - LISTED} more" if len(counts) > LISTED else listed
