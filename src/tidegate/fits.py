@@ -302,7 +302,7 @@ def tag(source: Source, learner: Learner, tagging: Tagging, class_weight: str | 
     learn = partial(task.fit, read, known, class_weight=class_weight)
     _train(learn, source, written, TAGGING[learner.size][1].epochs)
     if tagging.target == "value":
-        task.targets_ = tuple(inputs.names_of(source.labels))
+        task.targets_ = task.answers_ = tuple(inputs.names_of(source.labels))  # as the table calls them
     _done(task, data, measures.tagger_held_out(task), written, known)
 
 
