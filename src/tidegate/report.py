@@ -46,11 +46,18 @@ def _classify() -> Callable[..., str]:
     return page
 
 
+def _tag() -> Callable[..., str]:
+    from .pages.tag import page
+
+    return page
+
+
 PAGES: dict[str, Callable[[], Callable[..., str]]] = {
     "AnomalyDetector": _anomaly,
     "Forecaster": _forecast,
     "Completer": _complete,
     "Classifier": _classify,
+    "Tagger": _tag,
 }
 
 

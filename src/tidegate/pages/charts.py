@@ -167,3 +167,26 @@ def confused(table: NDArray[np.int64], classes: Sequence[str]) -> Chart:
         "yaxis": {**axis, "title": {"text": "true"}, "range": [len(names) - 0.5, -0.5]},
     }  # fmt: skip
     return Chart(traces=[heat], layout=layout)
+
+
+def scattered(pairs: Mapping[str, tuple[Floats, Floats]]) -> Chart:
+    """What was said against what was true, a cloud for each name; equal is dashed."""
+    traces = [
+        {
+            "type": "scattergl" if len(truth) > 20_000 else "scatter", "x": truth.tolist(), "y": said.tolist(),
+            "name": plain(name), "mode": "markers", "marker": {"size": 4, "opacity": 0.45, "color": colour},
+            "hovertemplate": "true %{x:.4~g}, said %{y:.4~g}<extra></extra>",
+        }
+        for (name, (truth, said)), colour in zip(pairs.items(), itertools.cycle(SHADES))
+    ]  # fmt: skip
+    ends = [float(f(side)) for pair in pairs.values() for side in pair for f in (np.nanmin, np.nanmax)]
+    low, high = min(ends), max(ends)
+    room = 0.04 * (high - low or 1.0)
+    reach = {"range": [low - room, high + room], "nticks": 7}
+    same = {"type": "line", "x0": low, "y0": low, "x1": high, "y1": high, "layer": "below"}
+    layout = {
+        "height": 340, "margin": MARGIN, "showlegend": len(traces) > 1, "legend": LEGEND,
+        "shapes": [{**same, "line": {"color": "$soft", **DASHED}}],
+        "xaxis": {**reach, "title": {"text": "true"}}, "yaxis": {**reach, "title": {"text": "said"}},
+    }  # fmt: skip
+    return Chart(traces=traces, layout=layout)

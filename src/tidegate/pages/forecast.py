@@ -146,7 +146,7 @@ def beside(task: Forecaster, test: Backtest | None, evaluation: Any) -> Table:
     errors = task.errors_ if test is None else test.errors
     rows = [
         Row(name=WORDS.get(name, name), metrics={"MSE": mse, "MAE": mae}, baseline=name != windowed.OURS)
-        for name, (mse, mae) in errors.items()
+        for name, (mse, mae) in sorted(errors.items(), key=lambda each: (each[0] != windowed.OURS, each[1]))
     ]
     where = "the last rows of its history" if test is None else f"{words.counted(len(test), 'moment')} of {test.name}"
     what = f"Forecasts from {where}; errors in spreads of the channels (1: the standard deviation of the history)."

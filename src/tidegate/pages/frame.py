@@ -256,7 +256,8 @@ def _where(epochs: list[int]) -> list[dict[str, Any]]:
     if not epochs:
         return []
     line = {"color": "$alarm", "width": 1.2, "dash": "4px,3px"}
-    said = {"text": "they part", "font": {"color": "$alarm", "size": 11}, "textposition": "top left", "textangle": 0}
+    said = {"text": "they part", "font": {"color": "$alarm", "size": 11}, "textposition": "end", "textangle": 0}
+    said |= {"xanchor": "left", "yanchor": "top"}
     at = median(epochs)
     return [{"type": "line", "yref": "paper", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": line, "label": said}]
 

@@ -160,7 +160,7 @@ function stacked(panels) {
     shapes: own.shapes?.(1 - above / inside) ?? [], annotations: own.annotations?.() ?? [],
     xaxis: axis({
       type: data.clock ? "date" : "linear", range: [...view], fixedrange: false, anchor: "free", position: 0, ticks: "outside", nticks: narrow() ? 4 : 9,
-      title: data.clock ? undefined : { text: "seconds since the first row" }, showspikes: true, spikemode: "across", spikethickness: 1,
+      title: data.clock ? undefined : { text: data.axis ?? "seconds since the first row" }, showspikes: true, spikemode: "across", spikethickness: 1,
       spikedash: "solid", spikecolor: css("soft"), hoverformat: data.clock ? (step < 1000 ? "%Y-%m-%d %H:%M:%S.%3f" : "%Y-%m-%d %H:%M:%S") : ".8~g",
     }),
   });
