@@ -376,7 +376,7 @@ def test_overfitting_is_noticed_and_said() -> None:
         return [Epoch(i, 1 / (i + 1), v, 0.1, 0.0, b) for i, (v, b) in enumerate(zip(valid, best, strict=True))]
 
     said = naming.overfitting([run([1.0, 0.5, 0.9, 1.2]), run([1.0, 0.8, 0.6, 0.5])])
-    assert "1 of 2 models: after epoch 1" in said
+    assert "1 of 2 models: after epoch 2" in said
     assert "rose from 0.5 to 1.2" in said
     assert naming.overfitting([run([1.0, 0.8, 0.6, 0.5])]) == ""
 

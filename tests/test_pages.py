@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import tidegate as tg
 from tidegate.errors import DataError, NotFittedError, SettingError
 from tidegate.evaluate import Evaluation
-from tidegate.pages import charts, classify, complete, forecast, frame, packed
+from tidegate.pages import charts, classify, complete, forecast, frame, packed, tag
 from tidegate.series import Series, check
 
 if TYPE_CHECKING:
@@ -351,13 +351,113 @@ def test_many_classes_are_a_chart(taught: Taught) -> None:
     assert 'id="confusion"' not in tg.report.page(taught[0])
 
 
+# ---- tag
+
+Tagging = tuple[tg.Tagger, Series, NDArray[np.str_]]
+
+
+@pytest.fixture(scope="module")
+def tagging(normal: Series, later: Series) -> Tagging:
+    """A tagger of two states with hostile names, later rows, and their labels, some of them not known."""
+
+    def states(series: Series) -> NDArray[np.str_]:
+        return np.where(series.values[:, 0] > np.median(normal.values[:, 0]), HOSTILE[0], HOSTILE[2])
+
+    tagger = tg.Tagger(smooth=True, network=tg.Network(hidden=8), training=SMALL).fit(normal, states(normal))
+    right = states(later).astype(object)
+    right[50:60] = None
+    right[100:110] = np.where(right[100:110] == HOSTILE[0], HOSTILE[2], HOSTILE[0])
+    return tagger, later, right
+
+
+def test_the_page_of_a_tagger_counts_what_was_right(tagging: Tagging) -> None:
+    tagger, later, right = tagging
+    found = tagger.apply(later)
+    told = tag.gathered(tagger, found, later, right, learned_from=False)
+    assert told.judged.sum() == 190
+    known = np.array([label is not None for label in right])
+    share = (found.label == right)[known].mean()
+    assert tag.measured(tagger, told)["accuracy"] == pytest.approx(share)
+    assert tag.confusion(tagger, told).sum() == 190
+    page = words(tg.report.page(tagger, found, data=later, truth=right))
+    assert f"{100 * share:.1f}".removesuffix(".0") + "\u00a0% of rows named right" in page
+    assert "How far to believe a probability" in page
+
+
+def test_mistakes_are_where_label_and_truth_differ(tagging: Tagging) -> None:
+    tagger, later, right = tagging
+    found = tagger.apply(later)
+    told = tag.gathered(tagger, found, later, right, learned_from=False)
+    payload = tag.payload(tagger, told)
+    wrong = np.array([a is not None and a != b for a, b in zip(right, found.label.tolist(), strict=True)])
+    covered = np.zeros(len(later), dtype=bool)
+    for start, end, _ in payload["places"]:
+        covered |= (later.times / 1e6 >= start) & (later.times / 1e6 <= end)
+    np.testing.assert_array_equal(covered, wrong)
+    assert [strip["name"] for strip in payload["labels"]["strips"]] == ["true", "named", "not smoothed"]
+
+
+def test_of_the_history_only_rows_that_chose_nothing_judge(tagging: Tagging, normal: Series) -> None:
+    tagger = tagging[0]
+    found = tagger.apply(normal)
+    told = tag.gathered(tagger, found, normal, found.label, learned_from=True)
+    assert told.judged.sum() == tagger.split_["judge"]
+    assert told.judged[-1]
+    assert not told.judged[0]
+    ours = frame.Row(name="tagger", metrics={"accuracy": 0.9}, baseline=False)
+    held = Evaluation([ours], "of the end", "fine", False)
+    page = words(tg.report.page(tagger, found, held, data=normal, truth=found.label))
+    assert "90\u00a0% of held-out rows named right" in page
+    assert "learned from" in page
+
+
+def test_a_tagger_without_truth_without_data_and_without_a_result(tagging: Tagging) -> None:
+    tagger, later, _ = tagging
+    found = tagger.apply(later)
+    page = words(tg.report.page(tagger, found, data=later))
+    assert "<h1>200 rows tagged</h1>" in page
+    assert "Previous mistake" not in page
+    bare = tag.payload(tagger, tag.gathered(tagger, found, None, None, learned_from=False))
+    assert bare["sensors"] == []
+    assert "held-out rows named right" in words(tg.report.page(tagger))
+    with pytest.raises(DataError, match="other rows than the result"):
+        tg.report.page(tagger, found, data=later[:100])
+
+
+def test_many_sequences_stand_one_after_the_other(tagging: Tagging) -> None:
+    tagger, later, right = tagging
+    parts, labels = [later[:80], later[80:]], [right[:80], right[80:]]
+    found = tagger.apply(parts)
+    told = tag.gathered(tagger, found, parts, labels, learned_from=False)
+    payload = tag.payload(tagger, told)
+    assert payload["axis"] == "rows of all sequences, one after the other"
+    assert told.begins.tolist() == [0, 80]
+    assert "many sequences" in tg.report.page(tagger, found, data=parts, truth=labels)
+
+
+def test_a_tagger_of_values_sets_what_was_said_against_what_was_true(normal: Series, later: Series) -> None:
+    tagger = tg.Tagger(target="value", network=tg.Network(hidden=8), training=SMALL).fit(normal, normal.values[:, :2])
+    found, right = tagger.apply(later), later.values[:, :2].copy()
+    right[:9] = np.nan
+    told = tag.gathered(tagger, found, later, right, learned_from=False)
+    off = np.abs(found.value - right)[9:].mean()
+    assert tag.measured(tagger, told)["MAE"] == pytest.approx(off)
+    page = words(tg.report.page(tagger, found, data=later, truth=right))
+    assert "What was said against what was true" in page
+    assert "What is mistaken for what" not in page
+
+
 # ---- hostile names, no clock
 
 
-def test_hostile_names_stay_text(hostile: tuple[tg.Forecaster, tg.Completer, Series], taught: Taught) -> None:
+def test_hostile_names_stay_text(
+    hostile: tuple[tg.Forecaster, tg.Completer, Series], taught: Taught, tagging: Tagging
+) -> None:
     made, filler, later = hostile
     classifier, X, names = taught
+    tagger, rows, right = tagging
     for page in (
+        tg.report.page(tagger, tagger.apply(rows), data=rows, truth=right, title=HOSTILE[0]),
         tg.report.page(made, made.apply(later), made.backtest(later), title=HOSTILE[0]),
         tg.report.page(filler, filler.apply(later), title=HOSTILE[0]),
         tg.report.page(classifier, classifier.apply(X), data=X, truth=names, title=HOSTILE[0]),
@@ -387,17 +487,22 @@ def chromium() -> Iterator[Browser]:
 CHARTS = {
     "forecast": {"#record .scatterlayer .trace": 6, "#steps": 1, "#coverage": 1, "#covered": 1, "#losses": 1},
     "complete": {"#record .scatterlayer .trace": 4, "#losses": 1},
+    "tag": {"#record .heatmaplayer image": 2, "#record .scatterlayer .trace": 4, "#reliability": 1, "#losses": 1},
     "classify": {"#reliability": 1, "#losses .scatterlayer .trace": 12, ".examples path": 9},
 }
 
 
 @pytest.fixture(scope="module")
-def build(hostile: tuple[tg.Forecaster, tg.Completer, Series], taught: Taught) -> dict[str, Callable[[], str]]:
+def build(
+    hostile: tuple[tg.Forecaster, tg.Completer, Series], taught: Taught, tagging: Tagging
+) -> dict[str, Callable[[], str]]:
+    tagger, rows, right = tagging
     made, filler, later = hostile
     classifier, X, _ = taught
     return {
         "forecast": lambda: tg.report.page(made, made.apply(later), made.backtest(later)),
         "complete": lambda: tg.report.page(filler, filler.apply(later)),
+        "tag": lambda: tg.report.page(tagger, tagger.apply(rows), data=rows, truth=right),
         "classify": lambda: tg.report.page(classifier, data=X),
     }
 

@@ -89,7 +89,7 @@ def test_training_stops_after_patience_and_keeps_the_best_weights() -> None:
     found = run(line(spoiled=5), settings)
     assert len(found.history) == 5 + 3
     assert "no better validation loss for 3 epochs" in found.stopped
-    assert "the best was epoch 4" in found.stopped
+    assert "the best was epoch 5" in found.stopped
     seen: list[Any] = []
     for _ in train.fit(line(), settings, fresh := Fit({}), seed=0):
         seen.append({name: w.copy() for name, w in fresh.weights.items()})
@@ -167,7 +167,7 @@ def test_ctrl_c_keeps_the_best_so_far(moment: str) -> None:
     problem.loss, found = interrupted, Fit({})
     train.watch(train.fit(problem, PLAIN, found, seed=0), found, told)
     assert len(found.history) == 2
-    assert "interrupted after epoch 1" in found.stopped
+    assert "interrupted after epoch 2" in found.stopped
     whole = Fit({})
     epochs = train.fit(line(), PLAIN, whole, seed=0)
     next(epochs), next(epochs)
@@ -382,7 +382,7 @@ def test_a_model_that_has_stopped_costs_nothing_and_keeps_its_best_weights() -> 
     found = run(lines(range(3), sizes=sizes, valid_rows=[AGREES, CONTRADICTS, AGREES]), LONG)
     assert sizes == 4 * 4 * [3] + 4 * 4 * [2]
     assert found.stops[0] == found.stops[2] == ""
-    assert found.stops[1] == "no better validation loss for 3 epochs; the best was epoch 0"
+    assert found.stops[1] == "no better validation loss for 3 epochs; the best was epoch 1"
     assert found.stopped == f"model 1: {found.stops[1]}"
     assert found.weights["slope"][1, 0] < 1 < found.weights["slope"][0, 0], "its weights are of later than its best"
 

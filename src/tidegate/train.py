@@ -190,7 +190,7 @@ def watch(epochs: Iterator[Epoch], run: Fit, on_epoch: Callable[[Epoch], None]) 
     except KeyboardInterrupt:
         if not run.history:
             raise
-        why = f"interrupted after epoch {run.history[-1].epoch}; the best weights so far were kept"
+        why = f"interrupted after epoch {run.history[-1].epoch + 1}; the best weights so far were kept"
         run.stops = [stop or why for stop in run.stops]
         return False
 
@@ -357,7 +357,7 @@ def _going_on(active: _Active, run: Fit, patience: int) -> _Active:
 def _enough(history: list[Epoch], patience: int) -> str:
     best = max(e.epoch for e in history if e.best)
     waited = history[-1].epoch - best
-    return f"no better validation loss for {waited} epochs; the best was epoch {best}" if waited >= patience else ""
+    return f"no better validation loss for {waited} epochs; the best was epoch {best + 1}" if waited >= patience else ""
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------------------

@@ -223,6 +223,6 @@ def overfitting(histories: list[list[Epoch]]) -> str:
     epoch, *losses = np.median(ends, axis=0)
     a, b, c, d = (f"{loss:.3g}" for loss in losses)
     said = (
-        f"after epoch {epoch:.0f} the training loss fell from {a} to {b} and the validation loss rose from {c} to {d}"
+        f"after epoch {epoch + 1:.0f} the training loss fell from {a} to {b}, the validation loss rose from {c} to {d}"
     )
     return f"overfitting in {len(ends)} of {len(histories)} models: {said}; the weights of that epoch were kept"
