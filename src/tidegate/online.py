@@ -75,7 +75,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.name == "tbptt" and self.back == 1:
             warnings.warn(
                 "back=1 trains the network to read its state, but nothing trains the state to keep anything: it learns "
-                "'output the previous input' late and loses it again; give back=16",
+                "'output the previous input' at best, and loses it again; give back=16",
                 UserWarning,
                 stacklevel=3,
             )

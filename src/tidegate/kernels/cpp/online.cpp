@@ -11,8 +11,7 @@ using Made = std::unique_ptr<tidegate::Online>;
 
 template <class Cell>
 Made learner(const Cell &cell, bool exact, const Learning &s) {
-  if (exact) return std::make_unique<Pupil<Recurrent<Cell, true>>>(Recurrent<Cell, true>(cell, s), s);
-  return std::make_unique<Pupil<Recurrent<Cell, false>>>(Recurrent<Cell, false>(cell, s), s);
+  return std::make_unique<Pupil<Recurrent<Cell>>>(Recurrent<Cell>(cell, exact, s), s);
 }
 
 Made online(tidegate::Cell cell, bool exact, const Learning &s) {

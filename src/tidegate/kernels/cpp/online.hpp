@@ -101,7 +101,7 @@ class Pupil final : public tidegate::Online {
     // A label of its own: what is still pending from others waits, and is not mixed in.
     std::vector<float> waiting;
     const int64_t pending = std::exchange(m_.counts[PENDING], 0);
-    if (Net::traced && pending) waiting.assign(m_.gradient, m_.gradient + size_);
+    if (net_.traced() && pending) waiting.assign(m_.gradient, m_.gradient + size_);
     std::fill_n(m_.gradient, size_, 0.0f);
     observe(record, wrong, ago);
     descend(1);
@@ -138,14 +138,14 @@ class Pupil final : public tidegate::Online {
     std::fill_n(wrong, outputs_, 0.0f);
     m_.loss[LAST] = NAN;
     if (target && !broken && loss(target, wrong)) {
-      if (Net::traced) {
+      if (net_.traced()) {
         if (!m_.counts[PENDING]) std::fill_n(m_.gradient, size_, 0.0f);
         observe(record, wrong, 0);
       }
       m_.counts[PENDING]++;
     }
     if (m_.counts[READINGS] % s_.every || !m_.counts[PENDING]) return;
-    if (!Net::traced) {
+    if (!net_.traced()) {
       std::fill_n(m_.gradient, size_, 0.0f);
       back(now, s_.every);
     }
@@ -230,7 +230,7 @@ class Pupil final : public tidegate::Online {
 
   // The gradient of one reading's loss, through traces or back through the ring.
   void observe(const float *record, const float *wrong, int64_t ago) {
-    if (!Net::traced || (ago && !Net::recalls)) return back(m_.counts[READINGS] - 1 - ago, 1);
+    if (!net_.traced() || (ago && !net_.recalls())) return back(m_.counts[READINGS] - 1 - ago, 1);
     into_head(wrong);
     net_.observe(m_.weights, record, slope_, m_.influence, m_.gradient);
   }

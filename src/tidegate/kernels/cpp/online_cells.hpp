@@ -15,26 +15,27 @@
 
 namespace TIDEGATE_ISA {
 
-template <class Cell, bool exact>
+template <class Cell>
 class Recurrent {
  public:
-  static constexpr bool traced = exact, recalls = false;  // whether a record alone tells the gradient
   static constexpr int G = Cell::gates, P = Cell::parts, KEPT = Cell::kept;
   static constexpr int64_t BLOCK_LINES = 6;  // of the influence at once
 
-  Recurrent(const Cell &cell, const Learning &s)
-      : cell_(cell), H_(s.hidden), I_(s.inputs), size_(lines(s.hidden)), wide_(G * size_), back_(s.back) {}
+  Recurrent(const Cell &cell, bool exact, const Learning &s)
+      : cell_(cell), exact_(exact), H_(s.hidden), I_(s.inputs), size_(lines(s.hidden)), wide_(G * size_), back_(s.back) {}
 
+  bool traced() const { return exact_; }
+  bool recalls() const { return false; }  // whether a record alone tells the gradient
   int64_t weights() const { return (2 + H_ + I_) * wide_; }
   int64_t live() const { return (2 + H_ + I_) * G * H_; }  // weights that are no filling
   int64_t parts() const { return P; }
   int64_t record() const { return (2 * P + KEPT) * size_ + lines(I_); }
   // One row a state, one column a weight, filled up to whole blocks.
-  int64_t influence() const { return exact ? rows() * columns() : 0; }
+  int64_t influence() const { return exact_ ? rows() * columns() : 0; }
 
   // After the weights have changed.
   void prepare(const float *w) {
-    if (!exact) turn(w);
+    if (!exact_) turn(w);
   }
 
   void step(const float *w, const float *x, float *state, float *record, float *influence, int64_t *counts) {
@@ -58,13 +59,13 @@ class Recurrent {
       cell_.forward(gate, place(before, after, slots, u));
     }
     std::copy_n(after, P * size_, state);
-    if constexpr (exact) carry(w, record, influence, counts);
+    if (exact_) carry(w, record, influence, counts);
   }
 
   void restart(float *state, float *record, float *influence) {
     std::fill_n(state, P * size_, 0.0f);
     std::fill_n(record + P * size_, P * size_, 0.0f);
-    if (exact) std::fill_n(influence, this->influence(), 0.0f);
+    if (exact_) std::fill_n(influence, this->influence(), 0.0f);
   }
 
   void features(const float *, const float *record, float *u) const { std::copy_n(record + P * size_, H_, u); }
@@ -82,7 +83,7 @@ class Recurrent {
   // which is then in `slope`.
   template <class At, class Wrong>
   void go_back(const float *w, int64_t steps, float *gradient, const float *slope, const At &at, const Wrong &wrong) {
-    if (exact) turn(w);  // for a label that came late
+    if (exact_) turn(w);  // for a label that came late
     const int64_t a_row = P * size_ + lines(I_), g_row = KEPT * size_;
     float *dh = turned_ + wide_ * size_, *dm = dh + size_, *next = dm + size_, *ins = next + size_, *gates = ins + back_ * a_row;
     std::fill_n(dh, 2 * size_, 0.0f);
@@ -253,6 +254,7 @@ class Recurrent {
   }
 
   Cell cell_;
+  bool exact_;
   int64_t H_, I_, size_, wide_, back_;
   Buffer memory_, work_memory_;
   float *turned_ = nullptr, *work_ = nullptr;

@@ -25,14 +25,14 @@ struct Complex {
 
 class Lru {
  public:
-  static constexpr bool traced = true, recalls = true;
-
   explicit Lru(const Learning &s) : H_(s.hidden), I_(s.inputs), size_(lines(s.hidden)) {
     lambda_ = memory_.zeros((8 + 2 * size_) * size_);
     gamma_ = lambda_ + 2 * size_, by_nu_ = gamma_ + size_, slope_ = by_nu_ + 2 * size_, u_ = slope_ + 2 * size_;
     turned_ = u_ + size_;
   }
 
+  bool traced() const { return true; }
+  bool recalls() const { return true; }
   int64_t weights() const { return (3 + 2 * H_ + 3 * I_) * size_; }
   int64_t live() const { return (3 + 2 * H_ + 3 * I_) * H_; }
   int64_t parts() const { return 2; }
