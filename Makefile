@@ -39,7 +39,7 @@ sanitize: $(READY)
 	$(BIN)/cmake --build build/sanitize
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		$(BIN)/python scripts/sanitized.py build/sanitize/_core.*.so -p no:cacheprovider \
-		tests/test_core.py tests/test_adam.py tests/test_stream.py tests/test_nn.py
+		tests/test_core.py tests/test_adam.py tests/test_stream.py tests/test_nn.py tests/test_online.py
 
 # the core for ARM, in an emulator
 foreign:
@@ -57,6 +57,7 @@ bench: $(READY)
 	$(BIN)/python bench/turns.py
 	$(BIN)/python bench/reader.py
 	$(BIN)/python bench/promises.py
+	$(BIN)/python bench/online.py
 
 clean:
 	rm -rf .venv build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis
