@@ -41,6 +41,18 @@ def test_what_is_learned_one_reading_at_a_time_is_kept() -> None:
     assert result("09_one_reading_at_a_time.py") <= 0.01
 
 
+def test_a_spike_somewhere_is_seen() -> None:
+    assert result("05_spike_or_not.py") >= 0.98
+
+
+def test_labels_of_chance_are_called_that() -> None:
+    assert result("06_labels_of_chance.py") <= 0.1  # of ten draws; 5 in 100 are promised at most
+
+
+def test_what_a_plain_network_learns_by_heart_is_not_learned_by_heart() -> None:
+    assert result("07_overfitting.py") >= 0.5  # of the gap to the best possible rule; two thirds are wanted of the mean
+
+
 def test_every_example_is_run_by_a_test() -> None:
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):
