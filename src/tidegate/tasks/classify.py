@@ -66,7 +66,9 @@ class Classifier:
     Classifier(cell='lstm', seed=1)
 
     cell          "gru", "lstm", "rnn_tanh" or "rnn_relu"
-    size          "small", "medium" or "large": the one dial; `network` and `training` replace what it stands for
+    size          "small", "medium" or "large": the one dial; `network` and `training` replace what it stands for.
+                  Without `training` each class beyond two adds an epoch. `Training.noise` is in units of the usual
+                  change from one reading to the next, where that is below a scaled unit.
     class_weight  "balanced": each class counts the same, however rare; None: each sequence does
     device        where training runs: "auto" takes a GPU if torch sees one. Running needs neither.
 
