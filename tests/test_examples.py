@@ -41,6 +41,10 @@ def test_what_is_learned_one_reading_at_a_time_is_kept() -> None:
     assert result("09_one_reading_at_a_time.py") <= 0.01
 
 
+def test_a_change_of_regime_is_learned_on_the_way() -> None:
+    assert result("10_change_of_regime.py") <= 0.06  # the last reading: .50
+
+
 def test_a_spike_somewhere_is_seen() -> None:
     assert result("05_spike_or_not.py") >= 0.98
 
