@@ -322,7 +322,8 @@ def test_after_learning_the_page_does_not_judge_rows_that_were_learned_from(taug
     classifier, X, names = taught
     held = measures.classifier_held_out(classifier)
     page = words(tg.report.page(classifier, classifier.apply(X), held, data=X, truth=names))
-    assert f"of {classifier.verdict_.rows} held-out sequences named right" in page
+    assert f"· {classifier.verdict_.rows} held-out sequences ·" in page
+    assert "held out of learning" in page
 
 
 def test_without_labels_the_page_counts_what_was_named(taught: Taught) -> None:

@@ -80,9 +80,7 @@ def page(
     return frame.render(
         Page(
             title=name, headline=headline, sentences=sentences, clock=task.clock_, table=table,
-            learned=frame.Learned(
-                facts=facts(task), split=frame.parts(task.split_, USES), history=frame.curve(task.history_)
-            ),
+            learned=learned(task),
             notes=[*task.notes_, *(now.notes if now else ()), *_thinned(ahead, test)],
             template="forecast.html.j2", scripts=("record.js", "forecast.js") if ahead else (),
             charts=charts, data={} if ahead is None else payload(task, ahead),
@@ -90,6 +88,14 @@ def page(
                   "channels": [] if test is None else by_channel(task, test), "count": len(task.channels_),
                   "moments": 0 if test is None else len(test)},
         )
+    )  # fmt: skip
+
+
+def learned(task: Forecaster) -> frame.Learned:
+    """What the forecaster is, what came of which rows, and how the training went."""
+    return frame.Learned(
+        facts=facts(task), split=frame.parts(task.split_, USES), history=frame.curve(task.history_),
+        count=task.model_.form.models,
     )  # fmt: skip
 
 
@@ -129,6 +135,7 @@ def facts(task: Forecaster) -> list[tuple[str, str]]:
     """What the forecaster is, in words."""
     form, share = task.model_.form, task.model_.share
     own = [
+        ("models", f"{form.models} that learned side by side; the mean of their answers" if form.models > 1 else "one"),
         ("looks back", f"{words.counted(form.lookback, 'row')}"),
         ("looks ahead", f"{words.counted(form.horizon, 'row')}"),
         ("an answer is", f"{words.percent(share)} the network's, the rest a linear map's"),

@@ -56,13 +56,15 @@ Curve = Sequence[tuple[int, float, float]]
 class Learned:
     """What the model is and what it came from: `facts` (name, value), `history` (epoch, train, valid loss).
 
-    `models` has the curves of each where several learned at once; `history` is then their mean.
+    `models` has the curves of each where several learned at once; `history` is then their mean. Where only that was
+    kept, `count` says of how many.
     """
 
     facts: Sequence[tuple[str, str]] = ()
     split: Sequence[Part] = ()
     history: Curve = ()
     models: Sequence[Curve] = ()
+    count: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,12 +216,18 @@ def parted(learned: Learned) -> str:
     if not apart:
         kept, last = (median(epochs) for epochs in ([m[at][0] for m, at, _ in ends], [m[-1][0] for m, _, _ in ends]))
         which = "its weights were kept" if len(models) == 1 else "each model kept its own best (these are medians)"
+        which = (
+            f"each of the {learned.count} models kept its own best (these are means)" if learned.count > 1 else which
+        )
         return f"The two did not part. The best epoch was {kept:g} of {last:g}; {which}."
     epoch, *rest = (median(each) for each in zip(*apart, strict=True))
     a, b, c, d = map(words.figure, rest)
     told = f"the training loss fell on from {a} to {b}, the validation loss rose from {c} to {d}."
     if len(models) == 1:
-        return f"After epoch {epoch:g} the two part: {told} The weights of that epoch were kept."
+        done = "The weights of that epoch were kept."
+        if learned.count > 1:
+            done = f"These are means of {learned.count} models, each of which kept the weights of its own best epoch."
+        return f"After epoch {epoch:g} the two part: {told} {done}"
     who = f"In {len(apart)} of {len(models)} models the two part, in the median after epoch {epoch:g}"
     return f"{who}: {told} Each model kept the weights of its own best epoch."
 
