@@ -80,7 +80,7 @@ class _Conv(torch.autograd.Function):
         """Of x only where wanted: each window's slopes added to the steps that it saw."""
         (windows, w, y), ((m, n, t, c), steps, stride, before) = ctx.saved_tensors, ctx.how
         count, width, dx = y.shape[2], w.shape[-1] // c, None
-        d = torch.where(y > 0, grads[0], 0).view(m, n * count, -1)
+        d = torch.ops.aten.threshold_backward(grads[0], y, 0).reshape(m, n * count, -1)  # where y > 0
         if ctx.needs_input_grad[0]:
             apart = torch.bmm(d, w).view(m, n, count, width, c)
             wide = apart.new_zeros(m, n, steps, c)
