@@ -367,3 +367,21 @@ def test_the_network_is_the_same_in_torch_with_padding_and_with_the_model_axis()
             np.testing.assert_allclose(ours[i, :n], theirs[i, :n], atol=1e-6)
             alone = steps.forward(weights, form, x[i : i + 1, :n], lengths[i : i + 1])
             np.testing.assert_array_equal(alone[0], ours[i, :n])
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn_tanh", "rnn_relu"])
+def test_training_begins_at_the_linear_map_of_each_row(cell: Any) -> None:
+    from tidegate import network
+
+    rng = np.random.default_rng(0)
+    plain = rng.standard_normal((5, 2))
+    for layers, direction in ((1, "past"), (2, "both")):
+        net = tg.Network(cell=cell, layers=layers, hidden=8)
+        form = steps.Form(channels=2, outputs=2, net=net, direction=direction)  # type: ignore[arg-type]
+        weights = steps.begun(network.init(steps.shapes(form), rng), form, plain)
+        x = 0.5 * rng.standard_normal((1, 9, 4)).astype(np.float32)
+        said = steps.forward(weights, form, x, np.array([9]))
+        np.testing.assert_allclose(said, x @ plain[:-1] + plain[-1], atol=0.25)
+    few = steps.Form(channels=2, outputs=5, net=tg.Network(hidden=8), direction="past")
+    first = network.init(steps.shapes(few), rng)
+    assert all((w == first[n]).all() for n, w in steps.begun(first, few, rng.standard_normal((5, 5))).items())

@@ -102,8 +102,8 @@ def windows(data: Data, part: int, both: bool) -> Numbers:
     return np.concatenate(found) if found else np.zeros((0, 4), dtype=np.int64)
 
 
-def problem(data: Data, form: Form, training: Training, seed: int, device: str) -> Problem:
-    """What `train.fit` is to learn, as one model with the axis of models."""
+def problem(data: Data, form: Form, training: Training, plain: Floats, seed: int, device: str) -> Problem:
+    """What `train.fit` is to learn, as one model with the axis of models; it begins at the linear map `plain`."""
     both = form.direction == "both"
     own, judged = windows(data, TRAIN, both), windows(data, VALID, both)
     rows, cold = np.arange(len(own)), np.flatnonzero(np.isin(own[:, 0], data.begin))
@@ -112,7 +112,7 @@ def problem(data: Data, form: Form, training: Training, seed: int, device: str) 
     known = data.part == VALID
     known &= (data.y >= 0) if data.y.ndim == 1 else ~np.isnan(data.y).all(axis=1)
     after = len(own) + np.arange(len(judged)) if known.any() else np.zeros(0, dtype=np.int64)
-    first = network.init(steps.shapes(form), np.random.default_rng([seed, 0]))
+    first = steps.begun(network.init(steps.shapes(form), np.random.default_rng([seed, 0])), form, plain)
     loss = _Loss(data, np.concatenate([own, judged]), form, training, device)
     identity = data.digest() + msgspec.json.encode(form).decode()
     return Problem({n: w[None] for n, w in first.items()}, rows, after, loss, identity, models=(0,))

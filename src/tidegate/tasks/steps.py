@@ -34,6 +34,10 @@ TAGGING: dict[str, tuple[Network, Training]] = {
     ),
 }
 CLIP = 10.0  # scaled readings go no further
+FAINT = 0.1  # of what a unit lets through
+GATE = {"rnn_tanh": [0.0], "rnn_relu": [0.0], "gru": [0.0, -4.0, 0.0], "lstm": [4.0, -4.0, 0.0, 4.0]}
+"""biases of the gates of a unit that lets through what is new and keeps nothing"""
+NEW = {"rnn_tanh": 0, "rnn_relu": 0, "gru": 2, "lstm": 2}
 Direction = Literal["past", "both"]
 LRU = {"nu": "unit", "theta": "unit", "b_re": "in", "b_im": "in", "v_re": "out", "v_im": "out", "d": "in", "b": "unit"}
 
@@ -74,6 +78,33 @@ def shapes(form: Form) -> network.Shapes:
         one = network.stack_shapes(msgspec.structs.replace(form.net, layers=1), width if layer else 2 * form.channels)
         found |= {f"{name.removesuffix('0')}{layer}{way}": shape for way in form.ways for name, shape in one.items()}
     return found | network.dense_shapes("head", width, form.outputs)
+
+
+def begun(weights: dict[str, NDArray[np.float32]], form: Form, plain: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    """The same first weights, but so that the network says what a linear map of each row says: plain (2C + 1, outputs).
+
+    One unit for each answer forgets what was before and lets the map of this row through, small enough that its tanh
+    hardly bends; the head reads these units only. What rows say together is learned from there. Without enough units
+    the weights stay as they are.
+    """
+    k, h, found = form.outputs, form.net.hidden, {name: w.copy() for name, w in weights.items()}
+    if 2 * k > h:
+        return found
+    open_, width, shift = GATE[form.net.cell], FAINT, 1.0 if form.net.cell == "rnn_relu" else 0.0
+    for layer in range(form.net.layers):
+        for gate, bias in enumerate(open_):
+            rows = slice(gate * h, gate * h + k)
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                found[f"{kind}_l{layer}"][rows] = 0
+            found[f"bias_ih_l{layer}"][rows] = bias
+        rows = slice(NEW[form.net.cell] * h, NEW[form.net.cell] * h + k)
+        if layer:
+            found[f"weight_ih_l{layer}"][rows, :k] = np.eye(k)
+        else:
+            found["weight_ih_l0"][rows], found["bias_ih_l0"][rows] = width * plain[:-1].T, width * plain[-1] + shift
+    found["head.weight"][:] = 0
+    found["head.weight"][:, :k], found["head.bias"][:] = np.eye(k) / width, -shift / width
+    return found
 
 
 def inputs(scale: Scale, values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -53,7 +53,8 @@ class Tagger:
     device     where training runs: "auto" takes a GPU if torch sees one. Running needs neither.
 
     Long series are learned from in windows that fill memory before they are judged, so that state is carried as it will
-    be; beginnings count too. A missing reading is no zero; a missing label is neither learned nor scored.
+    be; beginnings count too. Training begins at what the simple rule says of each row, which a few units let through.
+    A missing reading is no zero; a missing label is neither learned nor scored.
 
     After `fit`: `classes_` or `targets_`, `channels_`, `interval_`, `model_`, `history_` (a record an epoch), `split_`
     (rows that served each purpose), `errors_` (on rows that chose nothing, beside the simple rules: the largest class

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -39,6 +40,14 @@ class Lesson:
     answers: Any
     scale: Scale
     target: Scale
+
+    @cached_property
+    def plain(self) -> Floats:
+        """The simple rule (2C + 1, outputs): a logistic regression row by row, or a linear one to scaled values."""
+        rows, x = _rows(self), self.data.x.astype(np.float64)
+        if self.labels:
+            return marking.logistic(x[rows], self.truth[rows], self.data.weight)
+        return marking.linear(x[rows], np.nan_to_num(self.data.y[rows]))
 
     def of(self, net: Network) -> Lesson:
         """The same for a network of another size."""
@@ -107,7 +116,7 @@ def _weights(numbers: NDArray[np.int64], classes: int, class_weight: str | None)
 
 def problem(given: Lesson, training: Training, seed: int, device: str) -> Problem:
     """What `train.fit` is to learn."""
-    return marking.problem(given.data, given.form, training, seed, device)
+    return marking.problem(given.data, given.form, training, given.plain, seed, device)
 
 
 def finish(
@@ -181,23 +190,23 @@ def _rows(given: Lesson) -> NDArray[np.int64]:
     return rows if len(rows) <= MOST else np.sort(np.random.default_rng(0).choice(rows, MOST, replace=False))
 
 
+def _simple(given: Lesson, rows: NDArray[np.bool_]) -> Floats:
+    """What the simple rule says of rows."""
+    said: Floats = np.column_stack([given.data.x[rows], np.ones(int(rows.sum()))]).astype(np.float64) @ given.plain
+    return said
+
+
 def _label_rules(given: Lesson, judged: NDArray[np.int64]) -> Errors:
-    rows, at, count = _rows(given), judged >= 0, len(given.answers)
-    x, weight = given.data.x.astype(np.float64), given.data.weight
-    w = marking.logistic(x[rows], given.truth[rows], weight)
-    said = (np.column_stack([x[at], np.ones(int(at.sum()))]) @ w).argmax(axis=1)
-    largest = np.full(int(at.sum()), np.bincount(given.truth[rows], minlength=count).argmax())
-    named = {"largest class": largest, "logistic regression": said}
+    at, count = judged >= 0, len(given.answers)
+    largest = np.full(int(at.sum()), np.bincount(given.truth[_rows(given)], minlength=count).argmax())
+    named = {"largest class": largest, "logistic regression": _simple(given, at).argmax(axis=1)}
     return {name: marking.labelled(judged[at], numbers, count) for name, numbers in named.items()}
 
 
 def _value_rules(given: Lesson, judged: NDArray[np.bool_]) -> Errors:
     if not judged.any():
         return {}
-    rows, x = _rows(given), given.data.x.astype(np.float64)
-    mean = np.nanmean(given.truth[rows], axis=0)
-    w = marking.linear(x[rows], np.where(np.isnan(given.truth[rows]), mean, given.truth[rows]) - mean)
-    said = np.column_stack([x[judged], np.ones(int(judged.sum()))]) @ w + mean
-    truth = given.truth[judged]
+    truth, said = given.truth[judged], given.target.undo(_simple(given, judged))
+    mean = np.nanmean(given.truth[_rows(given)], axis=0)
     named = {"mean": np.broadcast_to(mean, said.shape), "linear regression": said}
     return {name: marking.measured(truth, values) for name, values in named.items()}
