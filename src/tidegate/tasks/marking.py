@@ -245,7 +245,7 @@ def verdict(errors: Errors) -> str:
     """Whether it beat every simple rule on held-out rows, in a sentence.
 
     >>> verdict({"tagger": {"rows": 0.02}, "largest class": {"rows": 0.3}, "logistic regression": {"rows": 0.01}})
-    'a simple rule is as good: logistic regression 99.0 % of held-out rows right, the tagger 98.0 %'
+    'a simple rule does better: logistic regression 99.0 % of held-out rows right, the tagger 98.0 %'
     """
     if not errors:
         return "not judged: no held-out row has a label"
@@ -258,7 +258,8 @@ def verdict(errors: Errors) -> str:
         return f"{100 * (1 - error):.1f} %" if kind == "rows" else f"{error:.4g}"
 
     if found[OURS] >= best:
-        return f"a simple rule is as good: {name} {said(best)} {what}, the tagger {said(found[OURS])}"
+        how = "is as good" if found[OURS] == best else "does better"
+        return f"a simple rule {how}: {name} {said(best)} {what}, the tagger {said(found[OURS])}"
     return f"better than the simple rules: {said(found[OURS])} {what}; {name} {said(best)}"
 
 
