@@ -1,6 +1,6 @@
 """Does learning on help where a process drifts, and what does it cost? Fitted tasks with and without learn=True.
 
-    python bench/learning.py [RATE ...]          # learning rates; the default alone unless told; one thread
+    python bench/learning.py [RATE ...]          # the default into bench/results.md; other learning rates are printed
 
 A known process (three channels, two waves and their autoregressive noise) is learned for 3,000 rows. In the next 1,500
 its period and phases move to others, where they stay for 1,500. Errors are in spreads of each channel, over the rows
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sections import put
 
 import tidegate as tg
 from tidegate.settings import Onward
@@ -84,7 +85,7 @@ def complete(seed: int) -> Run:
     def run(learn: Any) -> tuple[Floats, float]:
         said, cost = stream(task, np.where(hidden, np.nan, rows)[FIRST:], learn)
         missed = np.abs(np.array([[*one.values.values()] for one in said]) - rows[FIRST:]) / task.model_.scale.spread
-        return np.nanmean(np.where(hidden[FIRST:], missed, np.nan), axis=1), cost
+        return np.where(hidden[FIRST:], missed, np.nan).ravel(), cost
 
     return run
 
@@ -104,9 +105,9 @@ def classify(seed: int) -> Run:
 
 
 def main() -> None:
-    """Print the table."""
+    """The table of a seed."""
     rates = [float(rate) for rate in sys.argv[1:]]
-    print("| task | learn | error, by quarters | us a reading |\n|---|---|---|---|")
+    lines = ["| task | learn | error, by quarters | us a reading |", "|---|---|---|---|"]
     for make in (detect, forecast, complete, classify):
         run = make(0)
         paces = [Onward(every=1 if make is classify else 8, learning_rate=rate) for rate in rates] or [True]
@@ -114,7 +115,11 @@ def main() -> None:
             missed, cost = run(learn)
             quarters = " ".join(f"{np.nanmean(part):.3f}" for part in np.array_split(missed, 4))
             name = learn.learning_rate if isinstance(learn, Onward) else learn
-            print(f"| {make.__name__} | {name} | {quarters} | {cost:,.0f} |", flush=True)
+            lines.append(f"| {make.__name__} | {name} | {quarters} | {cost:,.0f} |")
+            print(lines[-1], flush=True)
+    if not rates:
+        told = " ".join(str(__doc__).split("\n\n")[2].split())
+        put("learning", f"## Learning on\n\n`python bench/learning.py`: {told}\n\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":
