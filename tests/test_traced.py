@@ -96,7 +96,7 @@ def test_the_completers_gradients_are_torchs(direction: Any) -> None:
         lambda x: x.reshape(2, 6).swapaxes(0, 1),
         lambda x: np.where(np.eye(4, 3, dtype=bool), x, 2.0) / x[:1],
         lambda x: (x - 1.0).clip(-0.5, 0.5) + np.exp(-x) - np.log(abs(x) + 1.0),
-        lambda x: x.max(axis=0) + x.sum(axis=1, keepdims=True),
+        lambda x: x.max(axis=0) + x.sum(axis=1, keepdims=True) * x.cumsum(axis=0),
         lambda x: kernels.relu(-x) ** 3 * np.maximum(x, 0.1),
     ],
 )

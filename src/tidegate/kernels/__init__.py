@@ -217,8 +217,6 @@ def pool(x: Any, lengths: Any) -> Any:
         return pieces.pool(x, lengths)
     seen = inside(lengths, x.shape[-2])[..., None]
     last = np.take_along_axis(x, (lengths - 1)[..., None, None], -2)[..., 0, :]
-    total = np.zeros_like(last)
-    for t in range(x.shape[-2]):
-        total += np.where(seen[..., t, :], x[..., t, :], 0)
+    total = np.where(seen, x, 0).cumsum(axis=-2)[..., -1, :]  # one by one
     largest = np.where(seen, x, -np.inf).max(axis=-2)
     return join([last, total / lengths[..., None].astype(x.dtype), largest])

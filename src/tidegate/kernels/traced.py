@@ -43,15 +43,12 @@ class Traced(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self.value)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None) -> Any:
-        # `out` comes from `array += traced`: the sum takes the array's name, its memory is not touched
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any) -> Any:
         return _local(ufunc, inputs) if method == "__call__" and ufunc in _SLOPES else NotImplemented
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func is np.where:
             return _local(func, args)
-        if func is np.zeros_like:
-            return np.zeros_like(self.value)
         return _moved(func, args, kwargs) if func in _MOVES else NotImplemented
 
     def __getitem__(self, index: Any) -> Traced:
@@ -82,6 +79,14 @@ class Traced(NDArrayOperatorsMixin):
         kept = self.value.sum(axis, keepdims=True)
         total = kept if keepdims else self.value.sum(axis)
         return Traced(total, lambda slope: [(self, np.broadcast_to(slope.reshape(kept.shape), self.shape))])
+
+    def cumsum(self, axis: int) -> Traced:
+        """As of an array."""
+
+        def back(slope: Array) -> Slopes:
+            return [(self, np.flip(np.flip(slope, axis).cumsum(axis), axis))]
+
+        return Traced(self.value.cumsum(axis), back)
 
     def max(self, axis: int) -> Traced:
         """As of an array; of equal ones the first has the slope."""
