@@ -395,7 +395,7 @@ def test_mistakes_are_where_label_and_truth_differ(tagging: Tagging) -> None:
     for start, end, _ in payload["places"]:
         covered |= (later.times / 1e6 >= start) & (later.times / 1e6 <= end)
     np.testing.assert_array_equal(covered, wrong)
-    assert [strip["name"] for strip in payload["labels"]["strips"]] == ["true", "named", "not smoothed"]
+    assert [strip["name"] for strip in payload["labels"]["strips"]] == ["true", "named", "raw"]
 
 
 def test_of_the_history_only_rows_that_chose_nothing_judge(tagging: Tagging, normal: Series) -> None:
@@ -431,7 +431,7 @@ def test_many_sequences_stand_one_after_the_other(tagging: Tagging) -> None:
     found = tagger.apply(parts)
     told = tag.gathered(tagger, found, parts, labels, learned_from=False)
     payload = tag.payload(tagger, told)
-    assert payload["axis"] == "rows of all sequences, one after the other"
+    assert payload["axis"] == "row, all sequences in turn"
     assert told.begins.tolist() == [0, 80]
     assert "many sequences" in tg.report.page(tagger, found, data=parts, truth=labels)
 
@@ -546,3 +546,10 @@ def test_the_moment_that_is_chosen_is_drawn(
         assert visit.page.inner_text("#which").startswith("Forecast made at ")
         visit.page.click("[data-move=previous]")
         visit.until("moment === data.worst - 1 || data.worst === 0")
+
+
+def test_one_row_ahead_has_no_chart_by_step(normal: Series, later: Series) -> None:
+    one = tg.Forecaster(horizon=1, lookback=24, network=tg.Network(hidden=8), training=SMALL).fit(normal)
+    page = words(tg.report.page(one, one.backtest(later)))
+    assert 'id="coverage"' in page
+    assert 'id="steps"' not in page

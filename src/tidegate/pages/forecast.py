@@ -14,7 +14,7 @@ from ..tasks import naive, verbs, windowed
 from ..tasks.outlook import WORDS, Backtest, Forecast, verdict
 from ..windows import windows
 from . import frame, packed, words
-from .charts import by_step, diagonal
+from .charts import Chart, by_step, diagonal
 from .frame import Page, Row, Table
 from .packed import Block, Floats
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BANDS = (0.5, 0.8, 0.9, 0.95)
 SAID = (0.5, 0.9)  # of these, which open the page
 HARDLY = 0.01  # less error than this share of the best rule's is hardly better
-MOMENTS = 60  # forecasts of a backtest that travel with the page
+MOMENTS, ROWS = 60, 2_000  # forecasts of a backtest that travel with the page, or those of so many rows
 SAMPLED = 400  # moments from which the rules' errors by step are told
 CHANNELS = 60  # lines of the table by channel
 USES = {
@@ -72,11 +72,13 @@ def page(
     name = title or next((one.name for one in (test, now) if one), "what was learned")
     headline, sentences = said(task, table, now, test)
     far = None if test is None or ahead is None else misses(task, test, ahead)
-    charts = {} if test is None or far is None else {
-        "steps": by_step(far, "mean absolute error, in spreads"),
-        "coverage": diagonal(held(test, task.channels_), "asked for", "held"),
-        "covered": by_step({"90 % band": cover(test, 0.9, (0, 2))}, "share inside the 90 % band", asked=0.9),
-    }  # fmt: skip
+    charts: dict[str, Chart | None] = {}
+    if test is not None and far is not None:
+        charts = {"coverage": diagonal(held(test, task.channels_), "asked for", "held")}
+        if test.mean.shape[1] > 1:
+            inside = {"90 % band": cover(test, 0.9, (0, 2))}
+            charts["covered"] = by_step(inside, "share inside the 90 % band", asked=0.9)
+            charts["steps"] = by_step(far, "mean absolute error, in spreads")
     return frame.render(
         Page(
             title=name, headline=headline, sentences=sentences, clock=task.clock_, table=table,
@@ -221,7 +223,7 @@ def looked_at(task: Forecaster, test: Backtest) -> tuple[NDArray[np.int64], int,
     order = np.argsort(np.where(np.isfinite(each), each, -1.0), kind="stable")
     typical, worst = int(order[len(order) // 2]), int(order[-1])
     _, horizon, channels = test.mean.shape
-    most = int(np.clip(packed.CELLS // 3 // (horizon * channels), 3, MOMENTS))
+    most = int(np.clip(packed.CELLS // 3 // (horizon * channels), 3, max(MOMENTS, ROWS // horizon)))
     at = np.unique(np.append(np.linspace(0, len(test) - 1, min(most, len(test))).astype(int), [typical, worst]))
     return at, int(np.searchsorted(at, typical)), int(np.searchsorted(at, worst))
 

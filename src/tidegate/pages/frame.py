@@ -277,7 +277,7 @@ def _loss_layout(mean: Curve, shapes: list[dict[str, Any]]) -> dict[str, Any]:
         "height": 300, "margin": {"l": 52, "r": 12, "t": 30, "b": 44}, "showlegend": True, "hovermode": "x unified",
         "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, "shapes": shapes,
         "xaxis": {"title": {"text": "epoch"}, "nticks": 8},
-        "yaxis": {"title": {"text": "loss"}, "type": "log" if wide else "linear", "nticks": 6, "tickformat": ".2~g"},
+        "yaxis": {"title": {"text": "loss"}, "type": "log" if wide else "linear", "nticks": 6, "tickformat": ".3~g"},
     }  # fmt: skip
 
 

@@ -99,7 +99,7 @@ function legend() {
 }
 
 const own = {
-  names: data.labels ? ["not smoothed"] : [], places: data.places, sensor: sensorPanel,
+  names: data.labels ? ["differs"] : [], places: data.places, sensor: sensorPanel,
   panels: () => (data.labels ? [labelPanel(), worthPanel()] : data.values.map(valuePanel)),
   shapes: (top) => data.learned.map(([x0, x1]) => ({ type: "rect", xref: "x", yref: "paper", x0, x1, y0: 0, y1: top, layer: "below", fillcolor: css("fan"), line: { width: 0 } })),
   listen: legend,

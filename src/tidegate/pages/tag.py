@@ -302,7 +302,7 @@ def payload(task: Tagger, told: Told) -> dict[str, Any]:
     ]
     return {
         "times": packed.block(times, "f64"), "sensors": sensors,
-        "axis": None if single else "rows of all sequences, one after the other",
+        "axis": None if single else "row, all sequences in turn",
         "labels": _labels(task, told, holed) if labels else None,
         "values": None if labels else _values(task, told, holed, times, most),
         "places": _mistakes(task, told, times, at) if labels and own(told) else [],
@@ -317,7 +317,7 @@ def _labels(task: Tagger, told: Told, holed: Any) -> Block:
     strips = {"named": _named(task, told)}
     if task.smooth:
         raw = [np.asarray(one.raw) for one in told.said]
-        strips["not smoothed"] = np.concatenate(marked.numbered(raw, task.classes_))
+        strips["raw"] = np.concatenate(marked.numbered(raw, task.classes_))
     if told.truth is not None:
         strips = {"true": np.where(told.truth < 0, np.nan, told.truth), **strips}
     drawn_, wide = order[:STACKED], "u8" if len(task.classes_) < 250 else "u16"
