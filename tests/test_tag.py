@@ -164,6 +164,7 @@ def test_a_smoother_waits_for_evidence_and_looks_both_ways_if_it_may() -> None:
     assert ahead[45:].argmax(axis=1).tolist() == all_rows[45:].argmax(axis=1).tolist() == [1] * 16
     assert all_rows[41].argmax() == 1 > ahead[41].argmax()
     np.testing.assert_allclose(all_rows.sum(axis=1), 1)
+    assert steady.chosen(keep, [proba], [np.full(61, -1)], both=False).power[0] == 1
 
 
 # --- the laws -----------------------------------------------------------------------------------------------------
@@ -306,6 +307,7 @@ def test_what_cannot_be_learned_is_refused_in_words() -> None:
         ("labels of type float, str", lambda: tg.Tagger().fit(X, np.array([*map(str, y[:-1]), 0.5], dtype=object))),
         ("targets of type", lambda: tg.Tagger(target="value").fit(X, np.array(["a"] * 200))),
         ("a target that is infinite", lambda: tg.Tagger(target="value").fit(X, np.full(200, np.inf))),
+        ("no value is known", lambda: tg.Tagger(target="value").fit(X, np.full(200, np.nan))),
         ("20 rows", lambda: tg.Tagger().fit(X[:20], y[:20])),
         ("one class only, or none", lambda: tg.Tagger().fit(X, (np.arange(200) > 170))),
         ("not a single reading", lambda: tg.Tagger().fit(np.full((3, 20, 1), np.nan), np.zeros((3, 20)))),

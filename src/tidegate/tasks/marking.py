@@ -208,7 +208,7 @@ def confusion(truth: Numbers, said: Numbers, classes: int) -> Numbers:
 
 def measured(truth: Floats, said: Floats) -> dict[str, float]:
     """How far values (R, K) are off where the truth is known, in its units: RMSE and MAE, means over the targets."""
-    off = said - truth
+    off = (said - truth)[:, ~np.isnan(truth).all(axis=0)]
     return {
         "RMSE": float(np.sqrt(np.nanmean(off**2, axis=0)).mean()), "MAE": float(np.nanmean(np.abs(off), axis=0).mean())
     }  # fmt: skip

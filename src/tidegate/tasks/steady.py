@@ -72,7 +72,10 @@ def chosen(steady: Steady, told: list[Floats], truth: list[NDArray[np.int64]], b
     """The same with the power that names most held-out labels (T,), -1 = not judged, given what was told (T, K).
 
     Of equally good ones the smoothest. Not the likeliest: that believes the network less than its labels deserve.
+    Without held-out labels the power stays what it was.
     """
+    if not any((y >= 0).any() for y in truth):
+        return steady
     wrong = []
     for power in POWERS:
         steady = msgspec.structs.replace(steady, power=np.array([power]))

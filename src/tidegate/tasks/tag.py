@@ -449,6 +449,8 @@ class Tagger:
             known = np.concatenate(marked.known(beside))
             return float((marked.numbered([told], self.classes_)[0] == truth)[known].mean())
         table = np.concatenate(marked.values(beside))
+        there = ~np.isnan(table).all(axis=0)
+        told, table = told.reshape(table.shape)[:, there], table[:, there]
         off = np.nansum((told.reshape(table.shape) - table) ** 2, axis=0)
         return float(np.mean(1 - off / np.nansum((table - np.nanmean(table, axis=0)) ** 2, axis=0)))
 

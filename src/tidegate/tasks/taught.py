@@ -91,6 +91,9 @@ def lesson(task: Any, series: list[Series], beside: list[NDArray[Any]], class_we
     part = marking.split(sizes, main, task.held_out, task.seed)
     values = np.concatenate([one.values for one in series])
     scale, own = learn(values[part == TRAIN]), part == TRAIN
+    if not labels and np.isnan(truth[own]).all(axis=0).any():
+        saw = "a target of which no value is known in the rows to learn from"
+        raise DataError(saw, wanted="some of each", do="leave that target out, or hold out less")
     target = Scale(np.zeros(0), np.ones(0)) if labels else learn(truth[own])
     weight = _weights(truth[own], outputs, class_weight) if labels else np.ones(0)
     starts = np.cumsum([0, *sizes])[:-1]
