@@ -209,3 +209,64 @@ def test_what_cannot_be_learned_from_is_refused_in_words(fitted: tg.Tagger, tmp_
     state.save(tmp_path / "s")
     with pytest.raises(tg.ModelFileError, match="without a rule"):
         value.load_state(tmp_path / "s")
+
+
+def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
+    task = cold()
+    _, state = run(task, bits(30), bits(30, 1), task.start())
+    for name, at, value in (("counts", 0, -(2**62)), ("counts", 9, 99), ("ids", 0, -7), ("loss", 4, np.nan)):
+        bent = state.copy()
+        bent.arrays[f"online/{name}"][at] = value
+        if (name, at) == ("counts", 0):
+            bent.arrays["online/read"][0] = value
+        bent.save(tmp_path / "s")
+        with pytest.raises(tg.ModelFileError, match=f"whose {name} cannot be"):
+            task.load_state(tmp_path / "s")
+
+
+def test_a_state_is_used_up_by_a_late_label_too() -> None:
+    task = cold()
+    _, old = run(task, bits(5), bits(5, 1), task.start())
+    new = task.late(old, 3, 1.0)
+    with pytest.raises(tg.DataError, match="a later step has learned on"):
+        task.step([1], old)
+    task.step([1], new)
+
+
+def test_what_is_refused_after_a_hole_leaves_the_state_as_it_was() -> None:
+    task = cold()
+    _, state = run(task, bits(20), bits(20, 1), task.start())
+    kept, far = state.copy(), int(state.arrays["clock"][0]) + 1000 * 10**9
+    for given in ({"target": np.inf}, {"target": 1.0, "id": 19}):
+        with pytest.raises(tg.DataError):
+            task.step([1], state, time=far, learn=True, **given)  # type: ignore[arg-type]
+        assert same(state, kept)
+    _, state = task.step([1], state, time=far, learn=True)
+    with pytest.raises(tg.DataError, match="before a hole"):
+        task.late(state, 19, 1.0)
+
+
+def test_only_learning_moves_weights() -> None:
+    task = tg.Tagger(target="value", network=tg.Network(hidden=6)).cold_start(channels=1, rule=Rule(every=16))
+    _, state = run(task, bits(10), bits(10, 1), task.start())
+    weights = state.arrays["online/weights"].copy()
+    after = task.apply(bits(30).astype(float), state).state
+    for _ in range(30):
+        _, state = task.step([1], state)
+    for found in (after, state):
+        np.testing.assert_array_equal(found.arrays["online/weights"], weights)
+        assert found.arrays["online/counts"][3] == 10
+    _, state = task.step([1], state, learn=True)
+    assert state.arrays["online/counts"][2:4].tolist() == [0, 0]  # ten readings, too long ago
+
+
+def test_a_channel_that_only_rounds_tells_nothing_before_and_after_it_is_saved(tmp_path: Path) -> None:
+    task = tg.Tagger(target="value", network=tg.Network(hidden=6)).cold_start(channels=2)
+    x = np.column_stack([bits(300).astype(float), 1e9 + 1e-7 * bits(300, 2)])
+    state = task.start()
+    for row, wanted in zip(x, bits(300, 1), strict=True):
+        _, state = task.step(row, state, learn=True, target=wanted)
+    task.save(tmp_path / "m", state=state)
+    again = tg.load(tmp_path / "m")
+    flat = np.column_stack([x[:, 0], np.full(300, 1e9)])
+    np.testing.assert_array_equal(again.apply(x).value, again.apply(flat).value)

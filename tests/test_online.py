@@ -16,7 +16,10 @@ from tidegate.kernels import _core
 from tidegate.kernels.stream import Stepper
 from tidegate.online import CELLS, Counts, Learner, Rule
 
-pytestmark = pytest.mark.usefixtures("isa")  # every test runs on every instruction set
+pytestmark = [
+    pytest.mark.usefixtures("isa"),  # every test runs on every instruction set
+    pytest.mark.filterwarnings("ignore:rtrl with rnn_relu"),
+]
 
 FROZEN = 1e-30  # a rate that leaves the weights as they are
 PAIRS = [(cell, "lru" if cell == "lru" else rule) for cell in CELLS for rule in ("tbptt", "rtrl")]
@@ -304,8 +307,6 @@ def test_missing_readings_and_targets_are_no_harm(cell: str, rule: str) -> None:
 @every_pair
 @pytest.mark.parametrize("target", ["value", "label"])
 def test_it_learns_what_was_read_before(cell: str, rule: str, target: str) -> None:
-    if (cell, rule) == ("rnn_relu", "rtrl"):
-        pytest.skip("its influence has no bound; it learns, but not for every seed")
     bits = np.random.default_rng(0).integers(0, 2, 2001)
     learner = made(cell, rule, hidden=16, channels=1, target=target, outputs=2 if target == "label" else 1)
     memory = learner.begin(seed=0)
@@ -313,6 +314,9 @@ def test_it_learns_what_was_read_before(cell: str, rule: str, target: str) -> No
     if target == "label":
         np.testing.assert_allclose(said.sum(axis=1), 1)
     right = (said[:, -1] > 0.5) == bits[:-1]
+    if (cell, rule) == ("rnn_relu", "rtrl"):  # it warns: it learns, and for some seeds loses it again
+        assert right.mean() > 0.57  # six standard deviations above a guess
+        return
     assert right[-300:].mean() > 0.99
 
 
@@ -461,3 +465,122 @@ def test_learners_that_cannot_be_are_refused() -> None:
 
 def test_counts_tell_nothing_where_nothing_happened() -> None:
     assert Counts(*[0] * 9).notes == []
+
+
+def test_rtrl_warns_where_it_is_not_reliable() -> None:
+    with pytest.warns(UserWarning, match="rtrl with rnn_relu is not reliable"):
+        made("rnn_relu", "rtrl")
+
+
+# --- what is refused, and what is not learned ------------------------------------------------------------------------
+
+
+def test_shapes_are_exact() -> None:
+    learner = made("gru", "tbptt", outputs=2)
+    memory = learner.begin()
+    kept, xs = copied(memory), np.zeros((5, 2))
+    for match, call in (
+        (r"targets of shape \(2, 5\)", lambda: learner.steps(memory, xs, np.zeros((2, 5)))),
+        (r"targets of shape \(10,\)", lambda: learner.steps(memory, xs, np.zeros(10))),
+        (r"readings of shape \(5, 1\)", lambda: learner.steps(memory, xs[:, :1])),
+        (r"a reading of shape \(1,\)", lambda: learner.step(memory, [1.0])),
+        (r"a reading of shape \(\)", lambda: learner.step(memory, 1.0)),
+        (r"a target of shape \(\)", lambda: learner.step(memory, xs[0], 0.5)),
+        (r"a target of shape \(1, 2\)", lambda: learner.step(memory, xs[0], [[1.0, 2.0]])),
+        ("a target of 'x'", lambda: learner.step(memory, xs[0], "x")),
+    ):
+        with pytest.raises(DataError, match=match):
+            call()
+    assert same(memory, kept)
+    learner.step(memory, xs[0])
+    with pytest.raises(DataError, match=r"a target of shape \(1,\)"):
+        learner.late(memory, 0, [1.0])
+
+
+def test_ids_that_cannot_be_or_are_taken_are_refused() -> None:
+    learner = made("gru", "tbptt", keep=20)
+    memory = learner.begin()
+    for wrong in (1.5, True, -1, 2**63, None):
+        with pytest.raises(DataError, match="a reading with the id"):
+            learner.late(memory, wrong, 1.0)  # type: ignore[arg-type]
+    learner.step(memory, [0.0, 0.0], id=np.int64(2))
+    kept = copied(memory)
+    with pytest.raises(DataError, match="with the id 2, which an earlier one has"):
+        learner.step(memory, [0.0, 0.0], id=2)
+    assert same(memory, kept)
+    learner.steps(memory, np.zeros((2, 2)))  # the second of these is number 2
+    with pytest.raises(DataError, match="an id that 2 of them have"):
+        learner.late(memory, 2, 1.0)
+    learner.steps(memory, np.zeros((40, 2)))
+    learner.step(memory, [0.0, 0.0], id=2)  # forgotten by now
+
+
+@every_pair
+def test_without_learning_no_weight_moves_and_what_is_pending_waits(cell: str, rule: str) -> None:
+    xs, ys = drawn(12)
+    learner = made(cell, rule, every=4, back=8)
+    asked = learner.begin(**FIXED)
+    learner.steps(asked, xs[:3], ys[:3])
+    before = asked["weights"].copy()
+    learner.steps(asked, xs[3:5], learn=False)
+    learner.step(asked, xs[5], learn=False)
+    assert asked["weights"].tobytes() == before.tobytes()
+    assert learner.counts(asked).pending == 3
+    learner.step(asked, xs[6], ys[6])
+    counts = learner.counts(asked)
+    assert (counts.learned, counts.pending, counts.updates) == (4, 0, 1)
+    learner.steps(asked, xs[7:12], ys[7:12])
+    assert learner.counts(asked).updates == 3
+
+
+def test_what_waited_too_long_is_not_counted_as_learned() -> None:
+    learner = made("gru", "tbptt", every=4, back=8)
+    memory = learner.begin(**FIXED)
+    xs, ys = drawn(30)
+    learner.steps(memory, xs[:3], ys[:3])
+    learner.steps(memory, xs[3:25], learn=False)
+    learner.steps(memory, xs[25:26], ys[25:26])
+    assert (learner.counts(memory).learned, learner.counts(memory).pending) == (1, 0)
+
+
+def test_a_memory_that_no_learner_wrote_is_refused() -> None:
+    learner = made("gru", "tbptt")
+    memory = learner.begin()
+    learner.steps(memory, *drawn(30))
+    learner.check(memory)
+    for name, at, value in (
+        ("counts", 0, -1),
+        ("counts", 0, 2**62),
+        ("counts", 9, 31),
+        ("counts", 9, -1),
+        ("counts", 11, 31),
+        ("counts", 3, 2),
+        ("ids", 5, -2),
+        ("scale", (1, 0), -1.0),
+        ("scale", (0, 0), np.nan),
+        ("scale", (2, 0), np.inf),
+        ("loss", 4, -1.0),
+        ("loss", 1, np.nan),
+        ("weights", 3, np.inf),
+        ("moments", (1, 3), -1.0),
+    ):
+        bent = copied(memory)
+        bent[name][at] = value
+        with pytest.raises(DataError, match=f"a memory whose {name} cannot be"):
+            learner.check(bent)
+        if name == "counts":
+            with pytest.raises(ValueError, match="counts is"):
+                learner.step(bent, [0.0, 0.0], 1.0)
+
+
+@pytest.mark.parametrize("rule", ["tbptt", "rtrl"])
+def test_a_late_label_from_before_the_state_began_anew_is_refused(rule: str) -> None:
+    learner = made("gru", rule)
+    memory = learner.begin()
+    learner.steps(memory, *drawn(10))
+    memory["counts"][9] = 8
+    kept = copied(memory)
+    with pytest.raises(DataError, match="label for reading 7, which lies before a hole"):
+        learner.late(memory, 7, 1.0)
+    assert same(memory, kept)
+    learner.late(memory, 8, 1.0)

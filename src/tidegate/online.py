@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from .cells import GATES
 from .errors import DataError, SettingError
 from .kernels import _core
+from .scale import ROUNDING, SMALLEST
 from .series import LARGEST
 from .settings import Above, Positive, checked, one_of
 
@@ -38,6 +39,9 @@ NEW = {"rnn_tanh": 0, "rnn_relu": 0, "lstm": 2, "gru": 2}  # the gate that makes
 OPEN = {"rnn_tanh": [0.0], "rnn_relu": [0.0], "lstm": [2.0, -1.0, 0.0, 2.0], "gru": [2.0, -2.0, 0.0]}
 """What gates begin with: open to the new, so that errors flow back through one orthogonal matrix and nothing else."""
 LIMIT = 10.0  # scaled readings and targets go no further
+MOST = 2**62  # readings that are counted
+READ, PENDING, BEGAN, LATE, SINCE = 0, 3, 9, 10, 11  # of `counts`, as in online.hpp
+STILL = 1e150  # the spread of a channel that has not moved: whatever it reads later, the network is told 0, as before
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,8 +52,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
          drift=6.0)
 
     name           "tbptt": back through the last readings (Williams & Peng 1990); "rtrl": exact, forward, for at most
-                   32 units (Williams & Zipser 1989); "lru": exact traces (Zucchet et al. 2023), for the cell "lru"
-    every          readings between updates
+                   32 units (Williams & Zipser 1989), not reliable for rnn_relu, which warns; "lru": exact traces
+                   (Zucchet et al. 2023), for the cell "lru"
+    every          readings between updates; what is due while nothing is to be learned waits
     back           readings that tbptt goes back; what lies longer ago is not learned
     clip           longest gradient
     horizon        readings over which the running scale forgets
@@ -122,7 +127,8 @@ class Learner:
     cell       rnn_tanh, rnn_relu, lstm, gru, or lru, which learns by the rule "lru"
     hidden     units
 
-    It holds no state: one learner serves any number of streams, each with a memory of its own.
+    It holds no state: one learner serves any number of streams of one thread, each with a memory of its own. Two
+    threads need two learners, because what a learner reads and says passes through buffers of its own.
     """
 
     def __init__(
@@ -209,23 +215,27 @@ class Learner:
         if not np.all((rulers[1, where] > 0) & np.isfinite(rulers[:2, where]).all(axis=0)):
             raise SettingError(f"a scale with a spread of {np.min(scale[1])}", wanted="more than 0, and finite")
 
-    def step(self, memory: Memory, reading: Any, target: Any = None, *, id: int | str | None = None) -> Floats:
+    def step(
+        self, memory: Memory, reading: Any, target: Any = None, *, id: int | str | None = None, learn: bool = True
+    ) -> Floats:
         """The answer to a reading (C,), then what is learned from its target: values (O,), or class probabilities.
 
-        target: a value or (O,), or the number of a class; None or NaN = not known (yet): `late` takes it by the `id`
-        of the reading, which is its number in the stream where none is given.
+        target  (O,), or the number of a class; a plain number where there is one. None or NaN = not known (yet)
+        id      by which `late` takes the target; the number of the reading in the stream, where none is given
+        learn   False: no update, not even of what is pending
         """
         if not self._core.holds(memory):
             self._bind(memory)
-        self._x[:] = reading
+        _fill("a reading", self._x, reading)
         if target is not None:
-            self._y[:] = target
-        if not self._core.step(target is not None, -1 if id is None else key(id)):
+            _fill("a target", self._y, target)
+        named = -1 if id is None else self._free(memory, id)
+        if not self._core.step(target is not None, named, learn):
             self._refuse(target is not None)
         return self._out.copy()
 
-    def steps(self, memory: Memory, readings: Any, targets: Any = None) -> Floats:
-        """`step` for readings (T, C) with targets (T,) or (T, O): the same bits, answers (T, O)."""
+    def steps(self, memory: Memory, readings: Any, targets: Any = None, *, learn: bool = True) -> Floats:
+        """`step` for readings (T, C) with targets (T, O), or (T,) where there is one: the same bits, answers (T, O)."""
         self._bind(memory)
         x = np.ascontiguousarray(readings, np.float64)
         if x.ndim != 2 or x.shape[1] != self.channels:
@@ -234,13 +244,30 @@ class Learner:
             raise DataError("a reading that is too large", wanted=f"numbers up to {LARGEST:g}, NaN = missing")
         y = None if targets is None else np.ascontiguousarray(targets, np.float64)
         if y is not None:
-            if y.size != len(x) * self._y.size:
-                raise DataError(f"targets of shape {y.shape}", wanted=f"({len(x)}, {self._y.size})")
-            y = y.reshape(len(x), self._y.size)
+            wanted = (len(x), self._y.size)
+            y = y[:, None] if y.ndim == 1 and wanted[1] == 1 else y
+            if y.shape != wanted:
+                raise DataError(f"targets of shape {y.shape} for {len(x)} readings", wanted=f"{wanted}")
             self._check(y)
         out = np.empty((len(x), self.outputs))
-        self._core.steps(x, y, out)
+        self._core.steps(x, y, out, learn)
         return out
+
+    def accept(self, memory: Memory, target: Any, id: int | str | None = None) -> None:
+        """Refuse a target or an id that `step` would refuse, and change nothing."""
+        if target is not None:
+            _fill("a target", self._y, target)
+            self._check(self._y)
+        if id is not None:
+            self._free(memory, id)
+
+    @staticmethod
+    def _free(memory: Memory, id: int | str) -> int:
+        named = key(id)
+        if (memory["ids"] == named).any():
+            do = "give each reading an id of its own, or give none to any"
+            raise DataError(f"a reading with the id {id!r}, which an earlier one has", wanted="one that is new", do=do)
+        return named
 
     def late(self, memory: Memory, id: int | str, target: Any) -> None:
         """Learn from the target of an earlier reading, by its id; it must be among the last `rule.keep`.
@@ -256,9 +283,18 @@ class Learner:
                 wanted=f"one of the last {min(keep, readings)} readings",
                 do=f"send labels sooner, or keep more: Rule(keep=...), now {keep}",
             )
-        self._y[:] = target
-        self._check(self._y)
-        self._core.late(int(min((readings - 1 - at) % keep)))
+        if len(at) > 1:
+            do = "give every reading an id, or none"
+            raise DataError(f"a label for reading {id!r}, an id that {len(at)} of them have", wanted="one", do=do)
+        ago = int((readings - 1 - at[0]) % keep)
+        if self.cell != "lru" and readings - 1 - ago < memory["counts"][BEGAN]:  # what the lru learns by is in its ring
+            raise DataError(
+                f"a label for reading {id!r}, which lies before a hole of the stream",
+                wanted="a reading since memory last began",
+                do="send labels sooner",
+            )
+        self.accept(memory, target)
+        self._core.late(ago)
 
     def counts(self, memory: Memory) -> Counts:
         """What happened so far."""
@@ -275,14 +311,13 @@ class Learner:
         found = {
             "layer": _unpack(self.cell, body.reshape(-1, self._padded), (self.inputs, self.hidden)),
             "head": (top[1:, : self.outputs].T.copy(), top[0, : self.outputs].copy()),
-            "scale": (rulers[0, : self.channels].copy(), _known(rulers[1, : self.channels])),
+            "scale": (rulers[0, : self.channels].copy(), _moved(rulers[:, : self.channels])),
         }
         if not self.labels:
             found["target_scale"] = (rulers[0, self.channels :].copy(), _known(rulers[1, self.channels :]))
         return found
 
-    def check(self, memory: Memory) -> None:
-        """Refuse a memory that is not of this learner."""
+    def _fitting(self, memory: Memory) -> None:
         for name, (shape, dtype) in self._shapes.items():
             array = memory.get(name)
             if array is None or array.shape != shape or array.dtype != dtype:
@@ -290,9 +325,30 @@ class Learner:
                 wanted = f"{np.dtype(dtype)} {shape}"
                 raise DataError(f"a memory whose {name} is {saw}", wanted=wanted, do="begin() makes one that fits")
 
+    def check(self, memory: Memory) -> None:
+        """Refuse a memory that is not of this learner, or that none can have written."""
+        self._fitting(memory)
+        counts, ids, (_, spread, count) = memory["counts"], memory["ids"], memory["scale"]
+        read, loss = int(counts[READ]), memory["loss"][1:]  # the first is the last loss, NaN where there was none
+        sound = {
+            "counts": counts.min() >= 0
+            and counts.max() < MOST
+            and max(counts[BEGAN], counts[SINCE]) <= read
+            and counts[PENDING] <= self.rule.every,
+            "ids": ids.min() >= -1,
+            "scale": np.isfinite(memory["scale"]).all() and ((spread > 0) | ((spread == 0) & (count >= 0))).all(),
+            "loss": np.isfinite(loss).all() and (loss[[1, 3, 4]] >= 0).all(),
+            "weights": np.isfinite(memory["weights"]).all(),
+            "moments": np.isfinite(memory["moments"]).all() and memory["moments"][1].min() >= 0,
+        }
+        for name, good in sound.items():
+            if not good:
+                do = "begin anew: it was damaged"
+                raise DataError(f"a memory whose {name} cannot be", wanted="what a learner wrote", do=do)
+
     def _bind(self, memory: Memory) -> None:
         if not self._core.holds(memory):
-            self.check(memory)
+            self._fitting(memory)
             self._core.bind(tuple(memory[name] for name in NAMES), self._x, self._y, self._out)
 
     def _refuse(self, learn: bool) -> None:
@@ -319,8 +375,8 @@ def key(id: int | str) -> int:
     """
     if isinstance(id, str):
         return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "big") >> 1
-    if id < 0:
-        raise DataError(f"a reading with the id {id}", wanted="0 or more, or a text")
+    if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < 2**63:
+        raise DataError(f"a reading with the id {id!r}", wanted="a whole number from 0 to 2**63 - 1, or a text")
     return int(id)
 
 
@@ -357,11 +413,36 @@ def _fits(learner: Learner) -> None:
     if rule.name == "rtrl" and learner.hidden > 32:
         do = "take fewer units, or the rule tbptt"
         raise SettingError(f"rtrl with {learner.hidden} units", wanted="at most 32: it costs their fourth power", do=do)
+    if rule.name == "rtrl" and cell == "rnn_relu":
+        warnings.warn(
+            "rtrl with rnn_relu is not reliable: its influence has no bound, is cut where it grows, and some seeds "
+            "lose what they learned; take rnn_tanh, gru or lstm, or the rule tbptt",
+            UserWarning,
+            stacklevel=4,
+        )
     for name in ("channels", "outputs", "hidden"):
         if getattr(learner, name) < 1:
             raise SettingError(f"{getattr(learner, name)} {name}", wanted="1 or more")
     if learner.labels and learner.outputs < 2:
         raise SettingError(f"{learner.outputs} class", wanted="2 or more", do="give outputs=, the number of classes")
+
+
+def _fill(name: str, to: Floats, given: Any) -> None:
+    """Numbers into a buffer (N,), in place; a plain number where N is 1."""
+    try:
+        array = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} of {given!r}", wanted="numbers, NaN = missing") from None
+    if array.shape != to.shape and (array.ndim or len(to) > 1):
+        raise DataError(f"{name} of shape {array.shape}", wanted=f"{to.shape}")
+    to[:] = array
+
+
+def _moved(rulers: Floats) -> Floats:
+    """The spread of channels, from then on fixed, that tells the network what the running one told it (online.hpp)."""
+    center, spread, count = rulers
+    moved = (count < 0) | ((spread > ROUNDING * np.abs(center)) & (spread > SMALLEST))
+    return np.where(moved, spread, STILL)
 
 
 def _known(spread: Floats) -> Floats:

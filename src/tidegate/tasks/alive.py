@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .. import save
 from ..errors import DataError, ModelFileError, SettingError
-from ..online import NAMES, Learner, Rule
+from ..online import BEGAN, LATE, NAMES, READ, Learner, Rule
 from ..scale import Scale
 from ..settings import Network
 from . import marked, steady, steps, stepwise, verbs
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 PATHS = tuple((name, f"online/{name}") for name in NAMES)
 BYTES = 512  # in which a state spells its rule
 UNITS = 16  # of a cold start: a stream has few readings to learn from, and each is to cost microseconds
-STARTED = 9  # of a learner's counts: the reading with which memory last began
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 _live = threading.local()  # learners have buffers of their own: one for each model, rule and thread
@@ -111,19 +110,25 @@ def begin(model: Model, arrays: Arrays, rule: Rule) -> Arrays:
     spelled = np.frombuffer(msgspec.json.encode(rule).ljust(BYTES), dtype=np.uint8).copy()
     found = {name: array for name, array in arrays.items() if name != "memory"}
     found |= {f"online/{name}": array for name, array in memory.items()}
-    return found | {"online/rule": spelled, "online/read": memory["counts"][:1].copy()}
+    return found | {"online/rule": spelled, "online/read": np.array([_serial(memory)])}
 
 
 def memory_of(arrays: Arrays) -> Arrays:
     """What the learner remembers, in a state that was not used up by a later step."""
     memory = {name: arrays[path] for name, path in PATHS}
-    if memory["counts"].item(0) != arrays["online/read"].item(0):
+    if _serial(memory) != arrays["online/read"].item(0):
         raise DataError(
             "a state from which a later step has learned on",
             wanted="the state that came last",
             do="keep state.copy() where you want to come back to one",
         )
     return memory
+
+
+def _serial(memory: Arrays) -> int:
+    """How often a memory was changed: by a reading, or by a label that came late."""
+    counts = memory["counts"]
+    return int(counts.item(READ) + counts.item(LATE))
 
 
 def told(
@@ -135,35 +140,37 @@ def told(
     for number, piece in enumerate(np.split(values, cuts[cuts > 0])):
         if number or (len(cuts) and cuts[0] == 0):
             restart(memory)
-        found.append(own(model, arrays).steps(memory, piece))
+        found.append(own(model, arrays).steps(memory, piece, learn=False))
     return np.concatenate(found), _after(arrays, memory)
 
 
 def step(
-    model: Model, arrays: Arrays, values: NDArray[np.float64], cut: bool, known: tuple[Any, int | str | None]
+    model: Model, arrays: Arrays, values: NDArray[np.float64], cut: bool, known: tuple[Any, int | str | None] | None
 ) -> tuple[NDArray[np.float64], Arrays]:
     """The answer (1, outputs) to one row (1, C) before it is learned from; the arrays given are used up.
 
-    known  the target as `target` gives it, None for none; and the id of the reading
+    known  the target as `target` gives it, None for none; and the id of the reading. None: do not learn
     """
-    memory = memory_of(arrays)
+    memory, who = memory_of(arrays), own(model, arrays)
+    goal, named = known or (None, None)
     if cut:
+        who.accept(memory, goal, named)  # before anything is changed
         restart(memory)
-    said = own(model, arrays).step(memory, values[0], known[0], id=known[1])
-    return said[None], {**arrays, "online/read": memory["counts"][:1].copy()}
+    said = who.step(memory, values[0], goal, id=named, learn=known is not None)
+    return said[None], {**arrays, "online/read": np.array([_serial(memory)])}
 
 
 def restart(memory: Arrays) -> None:
     """Memory begins anew: what was read before is neither known nor learned through."""
     memory["state"][:] = 0
     memory["influence"][:] = 0
-    memory["counts"][STARTED] = memory["counts"][0]
+    memory["counts"][BEGAN] = memory["counts"][READ]
 
 
 def _after(arrays: Arrays, memory: Arrays) -> Arrays:
     after = {name: array for name, array in arrays.items() if not name.startswith("online/")}
     after |= {f"online/{name}": array for name, array in memory.items()}
-    return after | {"online/rule": arrays["online/rule"], "online/read": memory["counts"][:1].copy()}
+    return after | {"online/rule": arrays["online/rule"], "online/read": np.array([_serial(memory)])}
 
 
 def target(task: Tagger, given: Any) -> Any:
@@ -210,6 +217,10 @@ def load_state(path: Any, start: State, model: Model) -> State | None:
         raise ModelFileError("a state without a rule", where=str(path), do="begin with a new state") from None
     like = begin(model, stepwise.start(model, "belief" in start.arrays), rule or usual(model))
     file.arrays({name: (array.shape, str(array.dtype)) for name, array in like.items()})
+    try:
+        own(model, arrays).check(memory_of(arrays))
+    except DataError as wrong:
+        raise ModelFileError(wrong.saw, where=str(path), wanted=wrong.wanted, do="begin with a new state") from None
     return State(arrays, start.model)
 
 

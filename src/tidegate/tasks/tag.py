@@ -262,13 +262,15 @@ class Tagger:
             known = (alive.target(self, target), id)
             state = alive.ready(self, state, learn)
         elif target is None and id is None:
-            known = (None, None)
+            known = None
         else:
             raise SettingError("a target or an id without learn=True", do="give learn=True, or leave them out")
         verbs.same_model(state.model, self.fingerprint_)
         return self._tag(values, now, state, known)
 
-    def _tag(self, values: NDArray[np.float64], now: int, state: State, known: tuple[Any, Any]) -> tuple[Tag, State]:
+    def _tag(
+        self, values: NDArray[np.float64], now: int, state: State, known: tuple[Any, Any] | None
+    ) -> tuple[Tag, State]:
         """What `_read` says of one row (1, C), in less time."""
         model, (last, seen) = self.model_, state.arrays["clock"].tolist()
         cut = bool(seen) and now - last > stepwise.longest(self.interval_)

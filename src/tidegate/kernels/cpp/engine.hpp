@@ -114,8 +114,9 @@ class Online {
   virtual ~Online() = default;
   virtual Sizes sizes() const = 0;
   virtual void bind(const Memory &) = 0;
-  // x (steps, C), NaN = missing; target (steps, O) or classes (steps, 1), NaN = none, or null; out (steps, O).
-  virtual void run(const double *x, const double *target, int64_t steps, double *out, int64_t id) = 0;
+  // x (steps, C), NaN = missing; target (steps, O) or classes (steps, 1), NaN = none, or null; out (steps, O). Where not
+  // `learn`, the weights stay as they are.
+  virtual void run(const double *x, const double *target, int64_t steps, double *out, int64_t id, bool learn) = 0;
   virtual void late(const double *target, int64_t ago) = 0;
 };
 

@@ -459,7 +459,10 @@ class Learner {
     const Memory m{f(0, "weights", {s.weights}), f(1, "moments", {2, s.weights}), f(2, "gradient", {s.weights}),
                    f(3, "state", {s.parts, s.padded}), f(4, "ring", {s_.keep, s.record}), f(5, "influence", {s.influence}),
                    d(6, "scale", {3, rulers}), d(7, "loss", {8}), n(8, "ids", {s_.keep}), n(9, "counts", {12})};
-    if (m.counts[0] < 0) refuse("counts", "below 0", "what a learner counted");
+    const int64_t most = int64_t(1) << 62, read = m.counts[0];
+    for (int i = 0; i < 12; i++)
+      if (m.counts[i] < 0 || m.counts[i] >= most) refuse("counts", std::to_string(m.counts[i]), "what a learner counted");
+    if (m.counts[9] > read || m.counts[11] > read || m.counts[3] > s_.every) refuse("counts", "out of order", "what a learner counted");
     const double *from = array<double>(x, "x", {s_.channels}, "float64", false);
     const double *wanted = array<double>(target, "target", {s_.labels ? 1 : s_.outputs}, "float64", false);
     double *to = array<double>(out, "out", {s_.outputs}, "float64", true);
@@ -469,15 +472,15 @@ class Learner {
   }
 
   // One reading, from and to the arrays that were bound; false where it holds what no reading or target may be.
-  bool step(bool learn, int64_t id) {
+  bool step(bool told, int64_t id, bool learn) {
     ready();
     for (int64_t i = 0; i < s_.channels; i++)
       if (std::abs(x_[i]) > LARGEST) return false;
-    if (learn && !possible()) return false;
-    learner_->run(x_, learn ? target_ : nullptr, 1, out_, id);
+    if (told && !possible()) return false;
+    learner_->run(x_, told ? target_ : nullptr, 1, out_, id, learn);
     return true;
   }
-  void steps(nb::handle x, nb::handle target, nb::handle out) {
+  void steps(nb::handle x, nb::handle target, nb::handle out, bool learn) {
     ready();
     const Sides given = sides(x, "x", 2);
     const double *from = array<double>(x, "x", {given[0], s_.channels}, "float64", false);
@@ -486,7 +489,7 @@ class Learner {
     double *to = array<double>(out, "out", {given[0], s_.outputs}, "float64", true);
     for (int64_t t = 0; t < given[0]; t += 256) {  // Ctrl-C is answered between readings
       learner_->run(from + t * s_.channels, wanted ? wanted + t * (s_.labels ? 1 : s_.outputs) : nullptr,
-                    std::min<int64_t>(256, given[0] - t), to + t * s_.outputs, -1);
+                    std::min<int64_t>(256, given[0] - t), to + t * s_.outputs, -1, learn);
       if (PyErr_CheckSignals() != 0) throw nb::python_error();
     }
   }
@@ -557,8 +560,8 @@ NB_MODULE(_core, m) {
       .def_prop_ro("sizes", &Learner::sizes)
       .def("holds", &Learner::holds, nb::arg("memory"))
       .def("bind", &Learner::bind, nb::arg("memory"), nb::arg("x"), nb::arg("target"), nb::arg("out"))
-      .def("step", &Learner::step, nb::arg("learn"), nb::arg("id"))
-      .def("steps", &Learner::steps, nb::arg("x"), nb::arg("target").none(), nb::arg("out"))
+      .def("step", &Learner::step, nb::arg("told"), nb::arg("id"), nb::arg("learn"))
+      .def("steps", &Learner::steps, nb::arg("x"), nb::arg("target").none(), nb::arg("out"), nb::arg("learn"))
       .def("late", &Learner::late, nb::arg("ago"));
   m.def("linear", &linear, nb::arg("x"), nb::arg("w"), nb::arg("b").none(), nb::arg("y"));
   m.def("fan", &fan, nb::arg("cell"), nb::arg("state"), nb::arg("weights"), nb::arg("each"), nb::arg("own"), nb::arg("drop"),

@@ -7,6 +7,7 @@
 // are filled up to whole lines of 16 floats on every instruction set: a memory that one machine saved fits another.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -48,7 +49,8 @@ inline void scale(float *x, float times, int64_t size) {
 }
 
 // What the counts of a memory count.
-enum Count { READINGS, LEARNED, UPDATES, PENDING, REFUSED, RESCALED, RESETS, DRIFTS, DRIFTED, BEGAN };
+// BEGAN: the reading with which memory last began; LATE: labels that came late; SINCE: readings at the last update's turn.
+enum Count { READINGS, LEARNED, UPDATES, PENDING, REFUSED, RESCALED, RESETS, DRIFTS, DRIFTED, BEGAN, LATE, SINCE };
 
 // Center and spread of one channel, from all readings or from about the last `horizon`; a count below 0 stands for "fixed".
 struct Ruler {
@@ -85,15 +87,17 @@ class Pupil final : public tidegate::Online {
     net_.prepare(m.weights);
   }
 
-  void run(const double *x, const double *target, int64_t steps, double *out, int64_t id) override {
+  void run(const double *x, const double *target, int64_t steps, double *out, int64_t id, bool learn) override {
     const FlushTiny tiny;
     for (int64_t t = 0; t < steps; t++)
-      reading(x + t * s_.channels, target ? target + t * wanted() : nullptr, out + t * s_.outputs, id < 0 ? id : id + t);
+      reading(x + t * s_.channels, target ? target + t * wanted() : nullptr, out + t * s_.outputs, id < 0 ? id : id + t,
+              learn);
   }
 
   // Learns from the reading that was `ago` readings before the newest.
   void late(const double *target, int64_t ago) override {
     const FlushTiny tiny;
+    m_.counts[LATE]++;
     float *record = at(m_.counts[READINGS] - 1 - ago), *wrong = record + net_.record();
     net_.features(m_.weights, record, u_);
     head();
@@ -112,13 +116,14 @@ class Pupil final : public tidegate::Online {
 
  private:
   int64_t wanted() const { return s_.labels ? 1 : s_.outputs; }
-  float *at(int64_t reading) { return m_.ring + (reading % s_.keep) * record_; }
+  int64_t place(int64_t reading) const { return int64_t(uint64_t(reading) % uint64_t(s_.keep)); }  // in the ring, whatever comes
+  float *at(int64_t reading) { return m_.ring + place(reading) * record_; }
   Ruler ruler(int64_t i) const {
     const int64_t all = s_.channels + (s_.labels ? 0 : s_.outputs);
     return {m_.scale + i, m_.scale + all + i, m_.scale + 2 * all + i, s_.limit};
   }
 
-  void reading(const double *x, const double *target, double *out, int64_t id) {
+  void reading(const double *x, const double *target, double *out, int64_t id, bool learn) {
     for (int64_t i = 0; i < s_.channels; i++) {
       const Ruler r = ruler(i);
       const bool seen = !std::isnan(x[i]);
@@ -127,7 +132,7 @@ class Pupil final : public tidegate::Online {
       if (s_.masked) x_[s_.channels + i] = seen;
     }
     const int64_t now = m_.counts[READINGS]++;
-    m_.ids[now % s_.keep] = id < 0 ? now : id;
+    m_.ids[place(now)] = id < 0 ? now : id;
     float *record = at(now), *wrong = record + net_.record();
     net_.step(m_.weights, x_, m_.state, record, m_.influence, m_.counts);
     const bool broken = !finite();
@@ -144,12 +149,20 @@ class Pupil final : public tidegate::Online {
       }
       m_.counts[PENDING]++;
     }
-    if (m_.counts[READINGS] % s_.every || !m_.counts[PENDING]) return;
+    turn(now, learn);
+  }
+
+  // Updates, where it is time to; what is due at a reading that is not to be learned from waits for the next that is.
+  void turn(int64_t now, bool learn) {
+    int64_t count = m_.counts[PENDING], &since = m_.counts[SINCE];
+    if ((now + 1) / s_.every == since / s_.every || (count && !learn)) return;
+    const int64_t window = now + 1 - std::exchange(since, now + 1);
+    if (!count) return;
     if (!net_.traced()) {
       std::fill_n(m_.gradient, size_, 0.0f);
-      back(now, s_.every);
+      count = back(now, window);
     }
-    descend(m_.counts[PENDING]);
+    descend(count);
   }
 
   bool finite() const {
@@ -230,7 +243,7 @@ class Pupil final : public tidegate::Online {
 
   // The gradient of one reading's loss, through traces or back through the ring.
   void observe(const float *record, const float *wrong, int64_t ago) {
-    if (!net_.traced() || (ago && !net_.recalls())) return back(m_.counts[READINGS] - 1 - ago, 1);
+    if (!net_.traced() || (ago && !net_.recalls())) return void(back(m_.counts[READINGS] - 1 - ago, 1));
     into_head(wrong);
     net_.observe(m_.weights, record, slope_, m_.influence, m_.gradient);
   }
@@ -249,21 +262,27 @@ class Pupil final : public tidegate::Online {
   }
 
   // Truncated backpropagation: from reading `last`, with what the newest `window` readings got wrong.
-  void back(int64_t last, int64_t window) {
+  // How many readings that were: of those that are pending, the ones that lie before memory began cannot be learned.
+  int64_t back(int64_t last, int64_t window) {
+    int64_t told = 0;
     const int64_t oldest = std::max({m_.counts[BEGAN], last + 1 - s_.back, m_.counts[READINGS] - s_.keep});
     net_.go_back(m_.weights, last - oldest + 1, m_.gradient, slope_, [&](int64_t i) { return at(last - i); },
                  [&](int64_t i, const float *record) {
                    if (i >= window) return false;
                    net_.features(m_.weights, record, u_);
-                   into_head(record + net_.record());
+                   const float *wrong = record + net_.record();
+                   told += std::any_of(wrong, wrong + outputs_, [](float x) { return x != 0; });
+                   into_head(wrong);
                    return true;
                  });
+    return oldest > last + 1 - window ? told : m_.counts[PENDING];
   }
 
   // One step downhill, on the mean gradient of `count` readings. What is no number is not learned.
   void descend(int64_t count) {
     int64_t *n = m_.counts;
     n[PENDING] = 0;
+    if (!count) return;
     if (count > 1) scale(m_.gradient, 1.0f / float(count), size_);
     const float norm = std::sqrt(squares(m_.gradient, size_));
     if (!std::isfinite(norm)) {
