@@ -113,6 +113,8 @@ def test_a_change_of_meaning_is_learned_and_becomes_the_model(fitted: tg.Tagger,
         learned.score(fresh, (fresh[:, 0] < 0).astype(int)) > 0.9 > fitted.score(fresh, (fresh[:, 0] < 0).astype(int))
     )
     assert learned.notes_[-1].startswith("learned on from 1,500 of 1,500 readings of a stream")
+    assert any(note.endswith("of the model before it learned on") for note in learned.notes_)
+    assert learned.verdict_ == f"{fitted.verdict_} (before it learned on)"
     on = fitted.apply(fresh, state.copy())
     np.testing.assert_allclose(on.proba[20:], learned.apply(fresh).proba[20:], atol=1e-4)
 

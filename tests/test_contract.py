@@ -15,7 +15,7 @@ import pytest
 
 import tidegate as tg
 from tidegate.series import Series, check
-from tidegate.tasks import TASKS
+from tidegate.tasks import TASKS, verbs
 
 pytest.importorskip("torch")
 
@@ -338,3 +338,14 @@ def test_whatever_the_data_a_row_has_a_score_or_a_reason_and_never_an_infinity(
     assert not np.isinf(found.score).any()
     assert (np.isnan(found.score) == (found.reason != "")).all()
     assert ((found.p_value > 0) | np.isnan(found.p_value)).all()
+
+
+def test_a_plain_number_is_a_reading_of_one_channel_and_refused_of_more() -> None:
+    for number in (1.5, np.float64(1.5), np.array(1.5)):
+        np.testing.assert_array_equal(verbs.row(number, ("a",)), [[1.5]])
+        with pytest.raises(tg.DataError, match="a reading of 1 values") as refused:
+            verbs.row(number, ("a", "b"))
+        assert (refused.value.wanted, bool(refused.value.do)) == ("2: a, b", True)
+    for text in ("12", b"12"):
+        with pytest.raises(tg.DataError, match="as a reading"):
+            verbs.row(text, ("a", "b"))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 
 import tidegate as tg
+from tidegate import chance
 from tidegate.series import SECOND, Series, check
+from tidegate.tasks import marking, outlook
 
 pytest.importorskip("torch")
 
@@ -234,14 +237,24 @@ def test_other_sequences_and_padding_change_no_bit(name: str) -> None:
         np.testing.assert_array_equal(mine, together)
 
 
-NOISE_IS_SAID = {
-    "forecast": lambda task: task.verdict_,
-    "complete": lambda task: " ".join(task.notes_),
-    "complete, past": lambda task: " ".join(task.notes_),
-    "classify": lambda task: " ".join([str(task.verdict_), *task.notes_]),
-    "tag": lambda task: task.verdict_,
-    "tag, values": lambda task: task.verdict_,
+LOST = {  # all that a verdict can say where nothing was won, and nothing that it says of a win
+    "forecast": r".+ did better than the forecaster: MSE .+|the forecaster did as well as .+ and no better: MSE .+",
+    "complete": r"no better than (linear interpolation|the last value) on later rows, and so filled by it: .+",
+    "classify": r"(no better than chance|too few rows to tell from chance): .+",
+    "tag": r"no better than a simple rule, as far as these rows can tell: .+|a simple rule does better: .+",
 }
+NOISE_IS_SAID: dict[str, Callable[[Any], list[str]]] = {
+    "forecast": lambda task: [task.verdict_],
+    "complete": lambda task: task.notes_,
+    "complete, past": lambda task: task.notes_,
+    "classify": lambda task: [str(task.verdict_)],
+    "tag": lambda task: [task.verdict_],
+    "tag, values": lambda task: [task.verdict_],
+}
+
+
+def lost(name: str, said: list[str]) -> bool:
+    return any(re.fullmatch(LOST[name.split(",")[0]], one) for one in said)
 
 
 @pytest.mark.parametrize("name", NOISE_IS_SAID)
@@ -251,4 +264,18 @@ def test_where_nothing_can_be_learned_it_says_that_a_plain_rule_does_as_well(nam
     if len(given) > 1:
         given = (given[0], np.random.default_rng(0).permutation(given[1]))
     said = NOISE_IS_SAID[name](case.new().fit(*given))
-    assert any(word in said for word in ("no better", "better than the", "did better", "as good", "as well")), said
+    assert lost(name, said), said
+
+
+def test_the_sentence_of_a_win_is_none_of_those() -> None:
+    ours = {"tagger": {"rows": 0.1}, "largest class": {"rows": 0.3}}
+    truth = np.repeat([0, 1], 40)
+    won = {
+        "forecast": outlook.verdict({"forecaster": (0.4, 0.6), "drift": (0.5, 0.5)}),
+        "classify": str(chance.judge([truth], [truth])),
+        "tag": marking.verdict(ours, {"largest class": (0.001, 1.0)}),
+    }
+    assert all("better than" in said for said in won.values())
+    assert not any(lost(name, [said]) for name, said in won.items())
+    assert lost("tag", [marking.verdict(ours, {"largest class": (0.2, 0.9)})])
+    assert lost("tag", [marking.verdict({"tagger": {"rows": 0.4}, **dict([*ours.items()][1:])}, {})])

@@ -482,3 +482,8 @@ def test_ten_thousand_origins_take_seconds(forecaster: tg.Forecaster) -> None:
     long, began = waves(10_057), time.perf_counter()
     assert len(forecaster.backtest(long)) == 10_000
     assert time.perf_counter() - began < 20
+
+
+def test_it_says_that_its_held_out_rows_had_a_say_in_how_much_is_the_networks(forecaster: tg.Forecaster) -> None:
+    said = f"the networks' part of the answer, {forecaster.model_.share:.2f}, was chosen on held-out rows, among them"
+    assert any(note.startswith(said) for note in forecaster.notes_)

@@ -141,6 +141,9 @@ def test_what_was_learned_can_be_saved_as_the_model(
     for n, w in learned.model_.weights.items():
         np.testing.assert_array_equal(w, state.arrays[f"online/weights/{n}"])
     assert "learned on from 200 readings" in learned.notes_[-1]
+    assert learned.notes_[-1].endswith("quality figures, bands and probabilities are of the model before it learned on")
+    if name == "forecast":
+        assert learned.verdict_ == f"{task.verdict_} (before it learned on)"
     with pytest.raises(tg.ModelFileError, match="another model"):
         learned.step(later.values[0], state)
     task.save(tmp_path / "plain", state=task.start())

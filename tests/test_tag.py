@@ -99,6 +99,59 @@ def test_a_simple_rule_that_is_as_good_is_named() -> None:
     assert "a simple rule does better: linear regression" in tg.Tagger(target="value", **SMALL).fit(x, 1 - x).verdict_
 
 
+def test_one_row_more_that_is_right_is_no_better_and_a_file_keeps_the_verdict(
+    tagger: tg.Tagger, tmp_path: Path
+) -> None:
+    truth, ours = np.zeros(500), np.zeros(500)
+    rule = ours.copy()
+    rule[77] = 1.0
+    against = marking.paired(np.abs(rule - truth) - np.abs(ours - truth), marking.blocks(np.zeros(500, int)))
+    errors = {"tagger": {"rows": 0.0}, "largest class": {"rows": 0.002}}
+    assert against[0] == 0.5
+    assert marking.verdict(errors, {"largest class": against}).startswith("no better than a simple rule")
+    tagger.save(tmp_path / "m")
+    again = tg.load(tmp_path / "m", tg.Tagger)
+    assert (again.against_, again.verdict_) == (tagger.against_, tagger.verdict_)
+    assert tagger.verdict_.endswith("said wrongly about 5 % of the time")
+    assert set(tagger.against_) == {"largest class", "logistic regression"}
+
+
+def test_rows_that_resemble_the_last_one_do_not_make_a_verdict_wrong_much_more_often_than_it_says() -> None:
+    rng = np.random.default_rng(0)
+    wrong, block = 0, marking.blocks(np.zeros(600, int))
+    for _ in range(1000):
+        gain, drawn = np.zeros(600), rng.standard_normal(600)
+        for t in range(1, 600):
+            gain[t] = 0.8 * gain[t - 1] + drawn[t]
+        wrong += marking.paired(gain, block)[0] < 0.05
+    assert 0.03 < wrong / 1000 < 0.08  # a test that took the rows for witnesses: 0.3
+
+
+def test_a_sequence_is_one_witness_and_the_gain_of_values_is_that_of_their_errors() -> None:
+    sizes = np.random.default_rng(0).integers(1, 9, 30)
+    sequence = np.repeat(np.arange(30), sizes)
+    block = marking.blocks(sequence)
+    assert len(np.unique(block)) == marking.BLOCKS
+    assert all(len(np.unique(block[sequence == i])) == 1 for i in range(30))
+    truth, ours, theirs = np.random.default_rng(1).standard_normal((3, 50, 2))
+    truth[:20, 1] = np.nan
+    apart = [marking.measured(truth, said)["RMSE"] for said in (theirs, ours)]
+    np.testing.assert_allclose(marking.closer(truth, ours, theirs).sum() / 2, apart[0] - apart[1])
+
+
+def test_a_score_that_nothing_can_be_said_of_is_refused_and_a_constant_target_is_met_or_not(tagger: tg.Tagger) -> None:
+    X, y = turns(100)
+    with pytest.raises(tg.DataError, match="no label that is known"):
+        tagger.score(X, np.full(100, np.nan))
+    values = tg.Tagger(target="value", **SMALL).fit(X, y * 1.0)
+    assert values.score(X, np.full(100, 0.1)) == 0.0
+    assert values.score(X, np.column_stack([np.full(100, 0.1)])) == 0.0
+    few = np.full(100, np.nan)
+    few[3] = 1.0
+    with pytest.raises(tg.DataError, match="fewer than two known values"):
+        values.score(X, few)
+
+
 def test_labels_that_chance_could_have_said_are_called_that() -> None:
     rng = np.random.default_rng(0)
     task = tg.Tagger(held_out=0.5, **SMALL).fit(rng.standard_normal((100, 8, 1)), rng.integers(0, 2, (100, 8)))

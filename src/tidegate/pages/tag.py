@@ -202,7 +202,7 @@ def beside(task: Tagger, evaluation: Any) -> Table:
         figures = {"accuracy": 1 - error["rows"], "F1": 1 - error["1 - F1"]} if "rows" in error else dict(error)
         rows.append(Row(name=name, metrics=figures, baseline=not name.startswith("tagger")))
     what = f"{words.counted(task.split_['judge'], 'row')} of the history that chose nothing."
-    lost = task.verdict_.startswith("a simple rule")
+    lost = task.verdict_.startswith(("a simple rule", "no better"))
     found = smaller & {name for row in rows for name in row.metrics}
     return Table(rows=rows, verdict=task.verdict_, baseline_wins=lost, smaller_is_better=found, what=what)
 

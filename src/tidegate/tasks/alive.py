@@ -244,7 +244,7 @@ def cold_start(
     form = Form(channels=len(names), outputs=outputs, net=net, direction=task.direction, lru=lru)  # type: ignore[arg-type]
     task.channels_, task.interval_, task.clock_, task.device_ = names, pace[0], False, "cpu"
     task.history_, task.tried_, task.split_, task.errors_ = [], [], {}, {}
-    task.confusion_, task.notes_ = np.zeros((0, 0), dtype=np.int64), []
+    task.against_, task.confusion_, task.notes_ = {}, np.zeros((0, 0), dtype=np.int64), []
     task._remember(_cold(form, pace[1], labels, task.seed))
 
 
@@ -277,4 +277,4 @@ def kept(model: Model, state: State) -> tuple[Model, list[str]]:
     said = (
         f"learned on from {counts.learned:,} of {counts.readings:,} readings of a stream, in {counts.updates:,} updates"
     )
-    return after, [said, *counts.notes]
+    return after, [said if model.running else f"{said}; {verbs.BEFORE}", *counts.notes]

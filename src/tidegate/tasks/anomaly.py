@@ -199,7 +199,7 @@ class AnomalyDetector:
         return self._read(series.values, times, state, name=series.name, notes=notes)
 
     def step(
-        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None,
+        self, reading: Mapping[str, float] | Iterable[float] | float, state: State, *, time: Any = None,
         learn: bool | str | Onward = False, target: bool | None = None,
     ) -> tuple[Verdict, State]:  # fmt: skip
         """One reading in, one verdict out, with the state to go on from; the same bits as `apply` on the whole.

@@ -240,7 +240,7 @@ class Completer:
         return self._read(series.values, self._times(series, state), state, name=series.name, notes=notes)
 
     def step(
-        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None,
+        self, reading: Mapping[str, float] | Iterable[float] | float, state: State, *, time: Any = None,
         learn: bool | Onward = False, target: Mapping[str, float] | Iterable[float] | None = None,
     ) -> tuple[Filled, State]:  # fmt: skip
         """One reading in, the same made whole out, with the state to go on from; the same bits as `apply` on the whole.

@@ -55,8 +55,9 @@ class Forecaster:
 
     The network is that of SegRNN (Lin et al. 2023; see `segments`), mixed with a linear map by how well each did on
     held-out rows; quantiles are split conformal, for each step and channel. Missing values in the past are drawn as
-    lines between what was seen. After `fit`: `channels_`, `interval_`, `clock_`, `model_`, `errors_` (on held-out rows,
-    beside the rules), `history_` (a record an epoch), `split_`, `notes_`, `tried_` (by `tune`), `device_`.
+    lines between what was seen. After `fit`: `channels_`, `interval_`, `clock_`, `model_`, `errors_` (beside the rules,
+    on the held-out rows that measure the quantiles; they chose no weights, but had a say in how much of the answer is
+    the network's), `history_` (a record an epoch), `split_`, `notes_`, `tried_` (by `tune`), `device_`.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Forecaster:
         self.model_, self.errors_, self.split_ = model, errors, parts
         self.history_, self.device_, self.tried_ = found.run.history, found.run.device, found.tried
         few = self._few(len(past(found.net).origins("calibrate")))
-        self.notes_ = [*series.notes, *filter(None, [*found.notes, found.run.stopped, few])]
+        self.notes_ = [*series.notes, *filter(None, [*found.notes, found.run.stopped, few]), self._shared()]
         self.fingerprint_ = self._fingerprint()
         return self
 
@@ -143,6 +144,10 @@ class Forecaster:
         if edge * (origins + 1) >= 1:
             return ""
         return f"quantiles below {1 / (origins + 1):.2g}, or as near to 1, are the farthest of {origins} misses"
+
+    def _shared(self) -> str:
+        part = f"the networks' part of the answer, {self.model_.share:.2f},"
+        return f"{part} was chosen on held-out rows, among them those that judge it and set its bands"
 
     # ------------------------------------------------------------------ running
 
@@ -162,7 +167,7 @@ class Forecaster:
         return self._ahead(series.values, self._times(series, state), state, (series.name, notes))
 
     def step(
-        self, reading: Mapping[str, float] | Iterable[float], state: State, *, time: Any = None,
+        self, reading: Mapping[str, float] | Iterable[float] | float, state: State, *, time: Any = None,
         learn: bool | Onward = False, target: None = None,
     ) -> tuple[Forecast, State]:  # fmt: skip
         """One reading in, one forecast out, with the state to go on from; the same bits as `apply` on the whole.
@@ -342,7 +347,7 @@ class Forecaster:
     def verdict_(self) -> str:
         """Whether it beat every simple rule on held-out rows, in a sentence."""
         self._fitted()
-        return verdict(self.errors_)
+        return verbs.dated(verdict(self.errors_), self.notes_)
 
     def _fitted(self) -> None:
         verbs.require_fitted(self, "model_")

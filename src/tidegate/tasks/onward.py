@@ -22,7 +22,7 @@ from ..kernels.cpu import Adam
 from ..kernels.traced import Traced, gradients
 from ..save import Table
 from ..settings import Onward
-from .verbs import Arrays, State, same_model, under
+from .verbs import BEFORE, Arrays, State, same_model, under
 
 MOST = 1_000_000  # rows that a window in a file may have
 USUAL, ALWAYS = Onward(), Onward(always=True)
@@ -104,5 +104,6 @@ def kept(task: Any, state: State) -> Any:
     learned = copy.copy(task)
     learned.model_ = msgspec.structs.replace(task.model_, weights=weights)
     steps, read = (int(state.arrays[f"online/{name}"][0]) for name in ("steps", "read"))
-    learned.notes_ = [*task.notes_, f"learned on from {read:,} readings of a stream, in {steps:,} steps"]
+    said = f"learned on from {read:,} readings of a stream, in {steps:,} steps"
+    learned.notes_ = [*task.notes_, f"{said}; {BEFORE}"]
     return learned

@@ -50,6 +50,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: bool
     split: dict[str, int]
     errors: dict[str, dict[str, float]]
+    against: dict[str, tuple[float, float]]
     confusion: list[list[int]]
     history: list[Epoch]
     tried: list[Tried]

@@ -16,7 +16,7 @@ from ..series import Series
 from ..settings import Network, Training
 from ..train import Problem
 from . import marked, marking, steady, steps, stepwise
-from .marking import JUDGE, OURS, PARTS, RAW, TRAIN, VALID, Data, Errors
+from .marking import JUDGE, OURS, PARTS, RAW, TRAIN, VALID, Against, Data, Errors
 from .naming import temperature
 from .steps import Form
 from .stepwise import Model
@@ -122,10 +122,19 @@ def problem(given: Lesson, training: Training, seed: int, device: str) -> Proble
     return marking.problem(given.data, given.form, training, given.plain, seed, device)
 
 
-def finish(
-    given: Lesson, weights: dict[str, NDArray[np.float32]], smooth: bool, seed: int
-) -> tuple[Model, Errors, NDArray[np.int64], list[str]]:
-    """The model, its errors beside the simple rules', its confusion, and what was noticed."""
+@dataclass(frozen=True)
+class Judged:
+    """A model, its errors beside the simple rules', how sure that is, its confusion, and what was noticed."""
+
+    model: Model
+    errors: Errors
+    against: Against
+    confusion: NDArray[np.int64]
+    notes: list[str]
+
+
+def finish(given: Lesson, weights: dict[str, NDArray[np.float32]], smooth: bool, seed: int) -> Judged:
+    """The model that these weights make, judged on the rows that chose nothing."""
     plain = {name: w[0] for name, w in weights.items()}
     model = Model(given.form, plain, given.scale, 1.0, None, given.target)
     said = [
@@ -134,18 +143,15 @@ def finish(
     ]
     judged = given.known(JUDGE)
     if not given.labels:
-        value = given.target.undo(np.concatenate(said))
-        errors = {OURS: marking.measured(given.truth[judged], value[judged])} if judged.any() else {}
-        return model, {**errors, **_value_rules(given, judged)}, np.zeros((0, 0), dtype=np.int64), []
+        errors, against = _value_rules(given, judged, given.target.undo(np.concatenate(said))[judged])
+        return Judged(model, errors, against, np.zeros((0, 0), dtype=np.int64), [])
     stop = given.known(VALID)
     warm = temperature(np.concatenate(said)[stop], given.truth[stop])
     model = Model(given.form, plain, given.scale, warm, None, given.target)
     return _labelled(given, model, [model.proba(one) for one in said], smooth, seed)
 
 
-def _labelled(
-    given: Lesson, model: Model, proba: list[Floats], smooth: bool, seed: int
-) -> tuple[Model, Errors, NDArray[np.int64], list[str]]:
+def _labelled(given: Lesson, model: Model, proba: list[Floats], smooth: bool, seed: int) -> Judged:
     numbers, both = given.truth, given.form.direction == "both"
     train, stop, judged = (np.where(given.known(part), numbers, -1) for part in (TRAIN, VALID, JUDGE))
     seldom = steady.learn(given.cut(train), len(given.answers))
@@ -154,14 +160,16 @@ def _labelled(
     model = Model(model.form, model.weights, model.scale, model.temperature, seldom, model.target)
     at, count = judged >= 0, len(given.answers)
     if not at.any():
-        return model, {}, np.zeros((count, count), dtype=np.int64), ["no held-out row has a label: nothing was judged"]
+        unjudged = np.zeros((count, count), dtype=np.int64)
+        return Judged(model, {}, {}, unjudged, ["no held-out row has a label: nothing was judged"])
     named = {RAW: np.concatenate(proba).argmax(axis=1), OURS: np.concatenate(smoothed).argmax(axis=1)}
     ours = named[OURS if smooth else RAW]
     errors = {OURS: marking.labelled(judged[at], ours[at], count)}
     errors |= {RAW: marking.labelled(judged[at], named[RAW][at], count)} if smooth else {}
     pairs = ([a[a >= 0] for a in given.cut(judged)], [s[a >= 0] for a, s in _both(given, judged, ours)])
     notes = [marking.against_chance(*pairs, seed), _flicker(given, judged, named), _unseen(given)]
-    return model, errors | _label_rules(given, judged), marking.confusion(judged[at], ours[at], count), notes
+    beside, against = _label_rules(given, judged, ours)
+    return Judged(model, errors | beside, against, marking.confusion(judged[at], ours[at], count), notes)
 
 
 def _both(given: Lesson, one: Any, other: Any) -> list[tuple[Any, Any]]:
@@ -199,17 +207,27 @@ def _simple(given: Lesson, rows: NDArray[np.bool_]) -> Floats:
     return said
 
 
-def _label_rules(given: Lesson, judged: NDArray[np.int64]) -> Errors:
+def _blocks(given: Lesson, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    sizes = [len(one) for one in given.series]
+    return marking.blocks(np.repeat(np.arange(len(sizes)), sizes)[rows])
+
+
+def _label_rules(given: Lesson, judged: NDArray[np.int64], ours: NDArray[np.int64]) -> tuple[Errors, Against]:
     at, count = judged >= 0, len(given.answers)
     largest = np.full(int(at.sum()), np.bincount(given.truth[_rows(given)], minlength=count).argmax())
     named = {"largest class": largest, "logistic regression": _simple(given, at).argmax(axis=1)}
-    return {name: marking.labelled(judged[at], numbers, count) for name, numbers in named.items()}
+    wrong, block = ours[at] != judged[at], _blocks(given, at)
+    gains = {name: 1.0 * (numbers != judged[at]) - wrong for name, numbers in named.items()}
+    errors = {name: marking.labelled(judged[at], numbers, count) for name, numbers in named.items()}
+    return errors, {name: marking.paired(gain, block) for name, gain in gains.items()}
 
 
-def _value_rules(given: Lesson, judged: NDArray[np.bool_]) -> Errors:
+def _value_rules(given: Lesson, judged: NDArray[np.bool_], ours: Floats) -> tuple[Errors, Against]:
     if not judged.any():
-        return {}
+        return {}, {}
     truth, said = given.truth[judged], given.target.undo(_simple(given, judged))
     mean = np.nanmean(given.truth[_rows(given)], axis=0)
     named = {"mean": np.broadcast_to(mean, said.shape), "linear regression": said}
-    return {name: marking.measured(truth, values) for name, values in named.items()}
+    errors = {name: marking.measured(truth, values) for name, values in {OURS: ours, **named}.items()}
+    block = _blocks(given, judged)
+    return errors, {n: marking.paired(marking.closer(truth, ours, values), block) for n, values in named.items()}

@@ -22,6 +22,7 @@ Arrays = dict[str, NDArray[Any]]
 Spec = TypeVar("Spec")
 CELLS = tuple(GATES)
 PACED = 10  # rows from which the pace of data can be told
+BEFORE = "quality figures, bands and probabilities are of the model before it learned on"
 
 
 class State(msgspec.Struct, frozen=True, eq=False):
@@ -64,6 +65,15 @@ def same_model(theirs: object, ours: str, where: str = "") -> None:
     """Refuse a state that another model made: its numbers mean nothing here."""
     if theirs != ours:
         raise ModelFileError("the state belongs to another model", where=where, do="use the model that made it")
+
+
+def dated(verdict: str, notes: Sequence[str]) -> str:
+    """A verdict on held-out rows, which says so where the model has learned on since.
+
+    >>> dated("better than drift", [f"learned on from 9 readings; {BEFORE}"])
+    'better than drift (before it learned on)'
+    """
+    return f"{verdict} (before it learned on)" if any(note.endswith(BEFORE) for note in notes) else verdict
 
 
 def fingerprint(arrays: Arrays, spec: dict[str, Any]) -> str:
@@ -205,8 +215,10 @@ def _same_pace(series: Series, interval: float, clock: bool) -> None:
         )
 
 
-def row(reading: Mapping[str, float] | Iterable[float], channels: tuple[str, ...]) -> NDArray[np.float64]:
+def row(reading: Mapping[str, float] | Iterable[float] | float, channels: tuple[str, ...]) -> NDArray[np.float64]:
     """One reading as (1, C); None and NaN are missing, `inf` and unknown or missing names are refused.
+
+    Of one channel a plain number is a reading, too.
 
     >>> row({"b": 2.0, "a": None}, ("a", "b"))
     array([[nan,  2.]])
@@ -219,14 +231,21 @@ def row(reading: Mapping[str, float] | Iterable[float], channels: tuple[str, ...
                 do="give None for a sensor that said nothing",
             )
         reading = [reading[name] for name in channels]
-    said = [np.nan if v is None else v for v in reading]
+    if isinstance(reading, str | bytes):
+        raise DataError(f"{reading!r} as a reading", wanted=f"numbers: {', '.join(channels[:20])}")
+    try:
+        given = iter(reading)  # type: ignore[arg-type]
+    except TypeError:
+        given = iter([reading])  # type: ignore[list-item]
+    said = [np.nan if v is None else v for v in given]
     try:
         values = np.array([said], dtype=np.float64)
     except (TypeError, ValueError):
         text = next(repr(v) for v in said if not isinstance(v, int | float | np.number))
         raise DataError(f"{text} in a reading", wanted="numbers, or None for missing") from None
     if values.shape[1] != len(channels):
-        raise DataError(f"a reading of {values.shape[1]} values", wanted=f"{len(channels)}: {', '.join(channels[:20])}")
+        saw, wanted = f"a reading of {values.shape[1]} values", f"{len(channels)}: {', '.join(channels[:20])}"
+        raise DataError(saw, wanted=wanted, do="give a value for each channel, None for a sensor that said nothing")
     if (large := np.abs(values[0]) > LARGEST).any():
         at = int(np.argmax(large))
         raise DataError(
