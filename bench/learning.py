@@ -1,15 +1,18 @@
 """Does learning on help where a process drifts, and what does it cost? Fitted tasks with and without learn=True.
 
-    python bench/learning.py [RATE ...]          # the default into bench/results.md; other learning rates are printed
+    python bench/learning.py                     # 5 seeds into bench/results.md
+    python bench/learning.py --quick             # one seed, printed only
+    python bench/learning.py RATE ...            # other learning rates, printed only
 
 A known process (three channels, two waves and their autoregressive noise) is learned for 3,000 rows. In the next 1,500
 its period and phases move to others, where they stay for 1,500. Errors are in spreads of each channel, over the rows
-of each of the four quarters after training; the classifier names spikes that begin to point down. Processor time.
+of each of the four quarters after training; the classifier names spikes that begin to point down. Means over
+seeds, with the standard deviation of the errors. Processor time.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +45,7 @@ def stream(task: Any, rows: Any, learn: Any, targets: Any = None) -> tuple[list[
     """What a task said of each row, and the microseconds that took."""
     state, said, begun = task.start(), [], time.process_time()
     for i, row in enumerate(rows):
-        told = {} if targets is None else {"target": targets[i]}
+        told = {} if targets is None or not learn else {"target": targets[i]}
         answer, state = task.step(row, state, learn=learn, **told)
         said.append(answer)
     return said, 1e6 * (time.process_time() - begun) / len(rows)
@@ -104,22 +107,35 @@ def classify(seed: int) -> Run:
     return run
 
 
+def row(name: str, learn: Any, runs: list[Run]) -> str:
+    """A row of the table: what the runs of all seeds missed and what a reading cost."""
+    missed, costs = zip(*(run(learn) for run in runs), strict=True)
+    quarters = np.array([[np.nanmean(part) for part in np.array_split(one, 4)] for one in missed])
+    spreads = [f" ± {s:.3f}" * (len(runs) > 1) for s in quarters.std(axis=0)]
+    said = ", ".join(f"{m:.3f}{s}" for m, s in zip(quarters.mean(axis=0), spreads, strict=True))
+    rate = learn.learning_rate if isinstance(learn, Onward) else learn
+    return f"| {name} | {rate} | {said} | {np.mean(costs):,.0f} |"
+
+
 def main() -> None:
-    """The table of a seed."""
-    rates = [float(rate) for rate in sys.argv[1:]]
+    """The table of some seeds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rates", nargs="*", type=float, metavar="RATE", help="learning rates, in place of the usual")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one seed, printed only")
+    args = parser.parse_args()
+    seeds = 1 if args.quick else args.seeds
     lines = ["| task | learn | error, by quarters | us a reading |", "|---|---|---|---|"]
     for make in (detect, forecast, complete, classify):
-        run = make(0)
-        paces = [Onward(every=1 if make is classify else 8, learning_rate=rate) for rate in rates] or [True]
+        runs = [make(seed) for seed in range(seeds)]
+        paces = [Onward(every=1 if make is classify else 8, learning_rate=rate) for rate in args.rates] or [True]
         for learn in [False, *paces]:
-            missed, cost = run(learn)
-            quarters = " ".join(f"{np.nanmean(part):.3f}" for part in np.array_split(missed, 4))
-            name = learn.learning_rate if isinstance(learn, Onward) else learn
-            lines.append(f"| {make.__name__} | {name} | {quarters} | {cost:,.0f} |")
+            lines.append(row(make.__name__, learn, runs))
             print(lines[-1], flush=True)
-    if not rates:
+    if not args.rates and not args.quick:
         told = " ".join(str(__doc__).split("\n\n")[2].split())
-        put("learning", f"## Learning on\n\n`python bench/learning.py`: {told}\n\n" + "\n".join(lines))
+        how = f"{seeds} seed{'s' * (seeds > 1)}"
+        put("learning", f"## Learning on\n\n`python bench/learning.py`, {how}: {told}\n\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":

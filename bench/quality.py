@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-TABLES = ("anomaly", "forecast", "complete", "classify", "tag", "online")
+TABLES = ("anomaly", "forecast", "complete", "classify", "tag", "online", "learning")
 
 
 def main() -> int:

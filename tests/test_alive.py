@@ -198,6 +198,7 @@ def test_what_cannot_be_learned_from_is_refused_in_words(fitted: tg.Tagger, tmp_
         ("reading both", lambda: tg.Tagger(direction="both").cold_start(channels=1, classes=[0, 1])),
         ("without learn=True", lambda: value.step([1], value.start(), target=1.0)),
         ("learn='yes'", lambda: value.step([1], value.start(), learn="yes")),  # type: ignore[arg-type]
+        ("is the other tasks'", lambda: value.step([1], value.start(), learn=tg.Onward())),  # type: ignore[arg-type]
         ("one rule for one stream", lambda: value.step([1], value.start(), learn=Rule(every=2))),
         ("which learns online only", lambda: tg.Tagger(cell="lru").fit(np.zeros((100, 1)), bits(100))),
         ("smooth=True from nothing", lambda: tg.Tagger(smooth=True).cold_start(channels=1, classes=[0, 1])),
@@ -272,3 +273,14 @@ def test_a_channel_that_only_rounds_tells_nothing_before_and_after_it_is_saved(t
     again = tg.load(tmp_path / "m")
     flat = np.column_stack([x[:, 0], np.full(300, 1e9)])
     np.testing.assert_array_equal(again.apply(x).value, again.apply(flat).value)
+
+
+def test_a_state_says_whether_it_learned() -> None:
+    value = tg.Tagger(target="value", seed=0).cold_start(channels=1)
+    label = tg.Tagger(seed=0).cold_start(channels=1, classes=["a", "b"])
+    for task, known in ((value, 1.0), (label, "a")):
+        state, counted = task.start(), []
+        for target in (None, known, float("nan"), np.float32("nan"), known):
+            _, state = task.step([1.0], state, learn=True, target=target)
+            counted.append(state.learned)
+        assert (task.start().learned, counted) == (0, [0, 1, 1, 1, 2])

@@ -179,6 +179,34 @@ def test_another_length_of_the_window_begins_it_anew(name: str, tasks: dict[str,
 
 
 @every_task
+def test_a_target_is_refused_where_nothing_is_learned(name: str, tasks: dict[str, Any], later: Series) -> None:
+    with pytest.raises(tg.SettingError, match="target or an id without learn=True"):
+        tasks[name].step(later.values[0], tasks[name].start(), target=later.values[0])
+
+
+@every_task
+def test_what_another_task_takes_is_refused_by_name(name: str, tasks: dict[str, Any], later: Series) -> None:
+    def step(learn: Any) -> Any:
+        return tasks[name].step(later.values[0], tasks[name].start(), learn=learn)
+
+    with pytest.raises(tg.SettingError, match=r"is the Tagger's; here give learn=tidegate.Onward"):
+        step(tg.online.Rule())
+    for learn in ("always", Onward(always=True)):
+        if name == "anomaly":
+            step(learn)
+        else:
+            with pytest.raises(tg.SettingError, match="it is the AnomalyDetector's"):
+                step(learn)
+
+
+def test_a_step_does_not_pass_over_readings() -> None:
+    with pytest.raises(tg.SettingError, match="back >= every"):
+        Onward(every=9, back=8)
+    with pytest.warns(UserWarning, match="output the previous input"):
+        Onward(every=1, back=1)
+
+
+@every_task
 def test_a_wrong_wish_is_refused(name: str, tasks: dict[str, Any], later: Series) -> None:
     with pytest.raises(tg.SettingError, match="learn='often'"):
         tasks[name].step(later.values[0], tasks[name].start(), learn="often")
@@ -251,7 +279,7 @@ def test_the_window_bridges_what_the_network_bridges(detector: Any, steady: Seri
     rows, absent = steady[1000:1200], np.zeros(200, bool)
     absent[60:66] = True
     empty, state, other = np.where(absent[:, None], np.nan, rows.values), detector.start(), detector.start()
-    pace = Onward(every=10**6, back=32)
+    pace = Onward(every=32, back=32, learning_rate=1e-300)  # which moves no weight
     for row, time in enumerate(rows.times.tolist()):
         _, other = detector.step(empty[row], other, time=time, learn=pace)
         if not absent[row]:
@@ -262,8 +290,26 @@ def test_the_window_bridges_what_the_network_bridges(detector: Any, steady: Seri
     assert state.arrays["online/filled"][0] == 1
 
 
+def test_a_hole_longer_than_the_window_moves_its_beginning(
+    detector: Any, steady: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be with WAIT rows: holes that are bridged are shorter. Here the window is 4 rows, and the hole 9."""
+    assert detector.model_.heads.reach < keeping.WAIT
+    monkeypatch.setattr(keeping, "WAIT", 2)
+    pace, states = Onward(every=2, back=2, learning_rate=1e-300), [detector.start(), detector.start()]
+    times, told = steady.times[1000:1030].tolist(), [*range(12), *range(21, 30)]
+    for row, time in enumerate(times):
+        empty = np.where(row in told, steady.values[1000 + row], np.nan)
+        states[0] = detector.step(empty, states[0], time=time, learn=pace)[1]
+        if row in told:
+            states[1] = detector.step(empty, states[1], time=time, learn=pace)[1]
+            if row >= 21:
+                for part in ("rows", "filled", "held", "first"):
+                    np.testing.assert_array_equal(*(state.arrays[f"online/{part}"] for state in states))
+
+
 def test_the_state_at_the_beginning_of_the_window_is_that_of_the_stream(detector: Any, steady: Series) -> None:
-    rows, pace = steady[1000:1180], Onward(every=10**6, back=32)
+    rows, pace = steady[1000:1180], Onward(every=32, back=32, learning_rate=1e-300)
     _, state = onwards(detector, rows, learn=pace)
     before = detector.apply(rows[: len(rows) - 32 - keeping.WAIT]).state
     np.testing.assert_array_equal(state.arrays["online/first"], before.arrays["hidden"])
@@ -335,7 +381,7 @@ def test_a_forecast_has_no_target(tasks: dict[str, Any], later: Series) -> None:
 
 
 def test_the_completers_window_begins_where_the_stream_was(tasks: dict[str, Any], later: Series) -> None:
-    task, pace = tasks["complete"], Onward(every=10**6, back=32)
+    task, pace = tasks["complete"], Onward(every=32, back=32, learning_rate=1e-300)
     _, state = onwards(task, later[:100], learn=pace)
     before = task.apply(later[:68]).state
     for of, to in recall.STARTS.items():
@@ -416,3 +462,17 @@ def test_each_model_of_a_classifier_goes_its_own_way_down(classifier: tg.Classif
         part = gradients(corrected.loss(one, classifier.model_.form, *block, int(y[0])), [*one.values()])
         for ours, alone in zip(whole, part, strict=True):
             np.testing.assert_array_equal(ours[m : m + 1], alone)
+
+
+def test_a_classifier_says_whether_it_learned(classifier: tg.Classifier) -> None:
+    X, _ = tg.synth.spikes(3, length=20, seed=1)
+    _, state = classifier.step(X[0], classifier.start(), learn=True, target="spike")
+    assert (classifier.start().learned, state.learned) == (0, 1)
+    for nothing in (None, float("nan"), np.float32("nan")):
+        _, after = classifier.step(X[1], state, learn=True, target=nothing)
+        assert after.learned == 1
+    with pytest.raises(tg.SettingError, match="target or an id without learn=True"):
+        classifier.step(X[1], state, target="spike")
+    for learn in (tg.online.Rule(), "always"):
+        with pytest.raises(tg.SettingError, match="learn="):
+            classifier.step(X[1], state, learn=learn)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import metrics as metrics, record as record, report as report, synth as synth
+    from . import metrics as metrics, online as online, record as record, report as report, synth as synth
     from .errors import (
         DataError as DataError,
         MissingExtraError as MissingExtraError,
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     )
     from .reader import read as read, read_many as read_many
     from .series import Series as Series
-    from .settings import Alarming as Alarming, Network as Network, Training as Training, Window as Window
+    from .settings import (
+        Alarming as Alarming,
+        Network as Network,
+        Onward as Onward,
+        Training as Training,
+        Window as Window,
+    )
     from .tasks import load as load
     from .tasks.anomaly import AnomalyDetector as AnomalyDetector
     from .tasks.classify import Classifier as Classifier, Labelled as Labelled
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
     from .tasks.found import Alarm as Alarm, Found as Found, Verdict as Verdict
     from .tasks.outlook import Backtest as Backtest, Forecast as Forecast
     from .tasks.tag import Tagger as Tagger
-    from .tasks.tagged import Tagged as Tagged
+    from .tasks.tagged import Tag as Tag, Tagged as Tagged
     from .tasks.verbs import State as State
 
 __version__ = "0.1.0"
@@ -54,11 +60,13 @@ _HOMES = {
     "Network": "settings",
     "Training": "settings",
     "Alarming": "settings",
+    "Onward": "settings",
     "Series": "series",
     "read": "reader",
     "read_many": "reader",
     "synth": "",
     "metrics": "",
+    "online": "",
     "AnomalyDetector": "tasks.anomaly",
     "Found": "tasks.found",
     "Alarm": "tasks.found",
@@ -73,6 +81,7 @@ _HOMES = {
     "Filled": "tasks.complete",
     "Tagger": "tasks.tag",
     "Tagged": "tasks.tagged",
+    "Tag": "tasks.tagged",
     "State": "tasks.verbs",
     "load": "tasks",
     "report": "",

@@ -28,7 +28,7 @@ from .errors import DataError, SettingError
 from .kernels import _core
 from .scale import ROUNDING, SMALLEST
 from .series import LARGEST
-from .settings import Above, Positive, checked, one_of
+from .settings import Above, Positive, checked, one_of, reaching
 
 Memory = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
@@ -74,16 +74,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         checked(self)
-        if self.name == "tbptt" and self.back < self.every:
-            saw = f"an update every {self.every} readings that goes {self.back} back"
-            raise SettingError(saw, wanted="back >= every: else readings are passed over", do="raise back")
-        if self.name == "tbptt" and self.back == 1:
-            warnings.warn(
-                "back=1 trains the network to read its state, but nothing trains the state to keep anything: it learns "
-                "'output the previous input' at best, and loses it again; give back=16",
-                UserWarning,
-                stacklevel=3,
-            )
+        if self.name == "tbptt":
+            reaching(self.every, self.back)
 
 
 class Counts(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ Every default lives here. A struct prints as the call that makes it, and a wrong
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated, Literal, get_type_hints
 
 import msgspec
@@ -29,6 +30,20 @@ def checked(setting: msgspec.Struct) -> None:
         except msgspec.ValidationError as error:
             what = f"{type(setting).__name__}({name}={value!r})"
             raise SettingError(f"{what}: {error}", wanted=_wanted(limits), do=f"change {name}") from None
+
+
+def reaching(every: int, back: int) -> None:
+    """Refuse to go back over fewer rows than there are between steps; warn where nothing is learned through."""
+    if back < every:
+        saw = f"an update every {every} readings that goes {back} back"
+        raise SettingError(saw, wanted="back >= every: else readings are passed over", do="raise back")
+    if back == 1:
+        warnings.warn(
+            "back=1 trains the network to read its state, but nothing trains the state to keep anything: it learns "
+            "'output the previous input' at best, and loses it again; give back=16",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _wanted(limits: tuple[msgspec.Meta, ...]) -> str:
@@ -94,6 +109,7 @@ class Onward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         checked(self)
+        reaching(self.every, self.back)
 
 
 class Epoch(msgspec.Struct, frozen=True):

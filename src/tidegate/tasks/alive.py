@@ -21,7 +21,7 @@ from .. import save
 from ..errors import DataError, ModelFileError, SettingError
 from ..online import BEGAN, LATE, NAMES, READ, Learner, Rule
 from ..scale import Scale
-from ..settings import Network
+from ..settings import Network, Onward
 from . import marked, steady, steps, stepwise, verbs
 from .steps import Form
 from .stepwise import Model
@@ -81,12 +81,14 @@ def _rule(spelled: bytes) -> Rule:
     return msgspec.json.decode(spelled.rstrip(b" "), type=Rule)
 
 
-def ready(task: Tagger, state: State, learn: bool | Rule) -> State:
+def ready(task: Tagger, state: State, learn: object) -> State:
     """The state, made ready to learn if it is not yet, by the rule that `learn=` means: True is the usual one."""
     if learn is True and "online/rule" in state.arrays:
         return state
     if not isinstance(learn, bool | Rule):
-        raise SettingError(f"learn={learn!r}", wanted="False, True or a tidegate.online.Rule(...)")
+        own = isinstance(learn, Onward)
+        do = "learn=Onward(...) is the other tasks'; here give learn=tidegate.online.Rule(...)" if own else ""
+        raise SettingError(f"learn={learn!r}", wanted="False, True or a tidegate.online.Rule(...)", do=do)
     has, wanted = ruled(state.arrays), learn if isinstance(learn, Rule) else usual(task.model_)
     if has is not None and has != wanted:
         saw = f"a stream that learns by {has}, and now {wanted}"
@@ -175,13 +177,11 @@ def _after(arrays: Arrays, memory: Arrays) -> Arrays:
 
 def target(task: Tagger, given: Any) -> Any:
     """What a learner takes for this target: the number of its class, or values; None if it is not known."""
-    if given is None:
+    if given is None or (task.target == "label" and verbs.unknown(given)):
         return None
     if task.target == "label":
         known = task.classes_.tolist()
         plain = given.item() if isinstance(given, np.generic) else given
-        if isinstance(plain, float) and np.isnan(plain):
-            return None
         if plain not in known:
             raise DataError(f"a target of {plain!r}", wanted=f"one of {', '.join(map(str, known[:20]))}, or None")
         return known.index(plain)

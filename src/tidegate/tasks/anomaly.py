@@ -210,6 +210,7 @@ class AnomalyDetector:
         target   while learning: what is known of this reading, True = abnormal, False = normal
         """
         self._fitted()
+        verbs.unasked(learn, target)
         values = verbs.row(reading, self.channels_)
         ahead = int(self._ticks(state, 1)[0])
         now = ahead if time is None else int(time) if isinstance(time, int | np.integer) else instant(time)

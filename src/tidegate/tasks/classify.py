@@ -207,13 +207,14 @@ class Classifier:
 
         sequence  an array (T,) or (T, C), NaN = missing, or a Series
         learn     True: name it, then learn from its label, in the state
-        target    that label; None: not known, and there is nothing to learn
+        target    that label; None or NaN: not known, nothing is learned, and `state.learned` stays
         """
         self._fitted()
+        verbs.unasked(learn, target)
         verbs.same_model(state.model, self.fingerprint_)
         given, model = self._given([sequence]), verbs.running(self.model_, state.arrays)
         after = State({**state.arrays, "read": state.arrays["read"] + 1}, state.model)
-        if learn and target is not None:
+        if learn:
             from . import corrected
 
             after = corrected.on(self, after, model.block(given), learn, target)

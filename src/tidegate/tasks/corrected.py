@@ -12,7 +12,7 @@ from ..errors import DataError
 from ..kernels.traced import Traced
 from ..settings import Onward
 from . import onward, whole
-from .verbs import Arrays, State
+from .verbs import Arrays, State, unknown
 from .whole import Form
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ USUAL = Onward(every=1)
 def on(task: Classifier, after: State, block: tuple[Any, Any], learn: bool | str | Onward, target: Any) -> State:
     """The next state after one sequence was named, readings and mask (1, T, 2C) and length (1,), and its label told."""
     pace, model, arrays = onward.asked(learn, USUAL), task.model_, after.arrays
+    if unknown(target):
+        return after
     at = [i for i, name in enumerate(task.classes_.tolist()) if name == target]
     if len(at) != 1:
         raise DataError(f"the label {target!r}", wanted=f"one of {', '.join(map(str, task.classes_.tolist()[:20]))}")

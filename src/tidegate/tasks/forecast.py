@@ -178,6 +178,7 @@ class Forecaster:
         target   None: the truth comes with later readings
         """
         self._fitted()
+        verbs.unasked(learn, target)
         values = verbs.row(reading, self.channels_)
         now = int(self._next(state, 1)[0]) if time is None else time
         now = int(now) if isinstance(now, int | np.integer) else instant(now)

@@ -43,7 +43,7 @@ def on(
 
     target  what is known of the reading: True = abnormal, False = normal, None = nothing but the verdict
     """
-    pace, verdict, model = onward.asked(learn), found.verdict(), task.model_
+    pace, verdict, model = onward.asked(learn, alarms=True), found.verdict(), task.model_
     rows, arrays = pace.back + WAIT, found.state.arrays
     if "online/rows" not in arrays:
         arrays = {**arrays, **begin(model, rows), "online/first": before["hidden"], "online/held": before["held"]}
@@ -90,7 +90,8 @@ def _moved(model: Model, arrays: Arrays, before: Arrays, found: Found) -> Arrays
     weights, filled = under(arrays, "online/weights"), int(arrays["online/filled"][0]) + len(come)
     rows, told, held, first = (arrays[f"online/{name}"] for name in ("rows", "told", "held", "first"))
     if (left := filled - len(rows)) > 0:  # what leaves the window moves the state at its beginning
-        x, seen = scoring.inputs(rows[len(rows) - filled + len(come) :][:left], held)
+        gone = np.concatenate([rows[len(rows) - filled + len(come) :], come])[:left]
+        x, seen = scoring.inputs(gone, held)
         first, held = network.stack(weights, model.heads.net, x[None], first)[1], seen[-1]
     moved = {"rows": onward.pushed(rows, come), "told": onward.pushed(told, np.zeros(len(come), bool))}
     moved |= {"held": held, "first": first, "filled": np.array([min(filled, len(rows))])}

@@ -29,19 +29,25 @@ USUAL, ALWAYS = Onward(), Onward(always=True)
 KINDS = ("weights", "means", "squares")
 
 
-def asked(learn: bool | str | Onward, usual: Onward = USUAL) -> Onward:
-    """What `learn=` means: True (as usual), or an `Onward` of one's own; "always" is that of a detector.
+def asked(learn: bool | str | Onward, usual: Onward = USUAL, *, alarms: bool = False) -> Onward:
+    """What `learn=` means: True (as usual), or an `Onward` of one's own; "always" where a task gives alarms.
 
-    >>> asked("always") == Onward(always=True)
+    >>> asked("always", alarms=True) == Onward(always=True)
     True
     """
     if learn is True:
         return usual
-    if isinstance(learn, Onward):
+    if isinstance(learn, Onward) and (alarms or not learn.always):
         return learn
-    if learn != "always":
-        raise SettingError(f"learn={learn!r}", wanted='False, True, "always" or an Onward(...)')
-    return ALWAYS
+    if learn == "always" and alarms:
+        return ALWAYS
+    wanted = "False, True" + ', "always"' * alarms + " or an Onward(...)"
+    do = ""
+    if learn == "always" or isinstance(learn, Onward):
+        do = "leave it out: it is the AnomalyDetector's, and here nothing is called abnormal"
+    elif type(learn).__name__ == "Rule":
+        do = "learn=Rule(...) is the Tagger's; here give learn=tidegate.Onward(...)"
+    raise SettingError(f"learn={learn!r}", wanted=wanted, do=do)
 
 
 def begin(weights: network.Params, models: int = 1) -> Arrays:

@@ -252,7 +252,8 @@ class Tagger:
         reading  channel name -> value, or the values in the order of `channels_`; None or NaN = missing
         time     when it was read; one interval after the last if not given
         learn    True: answer, then learn from `target`, into the state, by the usual rule; or a `tidegate.online.Rule`
-        target   while learning: the label or the values of this reading; None where they are not known (yet)
+        target   while learning: the label or the values of this reading; None or NaN: not known (yet),
+                 nothing is learned, and `state.learned` stays
         id       while learning: by which `late` will know this reading; its number in the stream if not given
         """
         self._fitted()
@@ -266,10 +267,9 @@ class Tagger:
 
             known = (alive.target(self, target), id)
             state = alive.ready(self, state, learn)
-        elif target is None and id is None:
-            known = None
         else:
-            raise SettingError("a target or an id without learn=True", do="give learn=True, or leave them out")
+            verbs.unasked(learn, target, id)
+            known = None
         verbs.same_model(state.model, self.fingerprint_)
         return self._tag(values, now, state, known)
 

@@ -34,6 +34,12 @@ class State(msgspec.Struct, frozen=True, eq=False):
     arrays: Arrays
     model: str
 
+    @property
+    def learned(self) -> int:
+        """How often it has learned: a tagger's readings, the others' steps. Where it stays, a step learned nothing."""
+        counts = self.arrays.get("online/counts")  # of a tagger, whose second is what was learned from
+        return int(self.arrays.get("online/steps", np.zeros(1))[0] if counts is None else counts[1])
+
     def copy(self) -> State:
         """A state that shares nothing with this one."""
         return State({name: array.copy() for name, array in self.arrays.items()}, self.model)
@@ -139,6 +145,17 @@ def later(now: int, last: int) -> None:
             wanted="readings in the order of their times",
             do="sort them, or begin with a new state",
         )
+
+
+def unasked(learn: object, *told: object) -> None:
+    """Refuse to be told what only learning needs, where nothing is to be learned."""
+    if not learn and any(one is not None for one in told):
+        raise SettingError("a target or an id without learn=True", do="give learn=True, or leave them out")
+
+
+def unknown(target: Any) -> bool:
+    """Whether a target says nothing: None or NaN."""
+    return target is None or (isinstance(target, float | np.floating) and target != target)
 
 
 def require_fitted(task: Any, learned: str) -> None:
