@@ -18,6 +18,7 @@ from tidegate.errors import DataError, NotFittedError, SettingError
 from tidegate.evaluate import Evaluation
 from tidegate.pages import charts, classify, complete, forecast, frame, packed, tag
 from tidegate.series import Series, check
+from tidegate.tasks import TASKS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -553,3 +554,7 @@ def test_one_row_ahead_has_no_chart_by_step(normal: Series, later: Series) -> No
     page = words(tg.report.page(one, one.backtest(later)))
     assert 'id="coverage"' in page
     assert 'id="steps"' not in page
+
+
+def test_every_task_has_a_page() -> None:
+    assert {kind().__name__ for kind in TASKS.values()} == set(tg.report.PAGES)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 Weights = tuple[Array, Array, Array, Array]
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # what PyTorch calls the four weights, in this order
 PARTS = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 2, "gru": 1}
 
 

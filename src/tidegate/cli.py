@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from . import __version__, fits, inputs, outputs, telling, words
+from . import __version__, fits, inputs, outputs, tellers, telling
 from .inputs import MANY, READING, Source
 from .terminal import (
     ANOMALY,
@@ -102,11 +102,11 @@ def apply(model: Path, source: Source, out: str | None, report: Path | None, ask
     inputs.refuse_others(task, {**asked._asdict(), **source.about_many()})
     if asked.false_alarms:
         task.set_params(false_alarms=asked.false_alarms)
-    data, told = source.given(task), words.told(task)
+    data, told = source.given(task), tellers.told(task)
     result = _applied(task, data, asked.state)
     if out:
         frame = told.frame(result, data)
-        outputs.table(words.with_quantiles(frame, result, asked.quantiles) if asked.quantiles else frame, out)
+        outputs.table(tellers.with_quantiles(frame, result, asked.quantiles) if asked.quantiles else frame, out)
     told.applied(result, data)
     if report:
         read = list(data.values()) if isinstance(data, dict) else data
@@ -120,11 +120,11 @@ def apply(model: Path, source: Source, out: str | None, report: Path | None, ask
 
 
 def _load(model: Path, report: Path | None = None) -> Any:
-    """The model of any task; refused before any work where it has no report."""
+    """The model of any task; where a report is asked for, what that needs is looked for before any work."""
     from .tasks import load
 
     task = load(model)
-    outputs.reportable(type(task).__name__) if report else None
+    needs("plotly", "report") if report else None
     return task
 
 
@@ -296,7 +296,7 @@ def info(model: Path | None, as_json: bool) -> None:
     told = outputs.installed()
     if model:
         task = _load(model)
-        told = {"model": model, **words.told(task).about(task)}
+        told = {"model": model, **tellers.told(task).about(task)}
     told["runs on"] = kernels.BACKENDS
     if as_json:
         return show_json(told)

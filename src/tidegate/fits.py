@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from . import inputs, outputs, telling, words
+from . import inputs, outputs, tellers, telling
 from .errors import DataError
 from .inputs import MANY, READING, SEQUENCE, Source
 from .terminal import DATA, FILE, JSON, REPORT, Group, Verb, needs, options, progress, ready, say, show_json
@@ -119,7 +119,7 @@ def anomaly(
 
     DATA: a CSV, Parquet or JSON lines file of normal running, or the URL of a database.
     """
-    _before(source, written, "AnomalyDetector")
+    _before(source, written)
     from .settings import SIZES
     from .tasks.anomaly import AnomalyDetector
 
@@ -129,13 +129,13 @@ def anomaly(
     _train(partial(detector.fit, series, exclude=bad), source, written, SIZES[learner.size][1].epochs)
     detector.save(written.out)
     evaluation = _held_out(detector, series)
-    words.told(detector).learned(detector, series)
+    tellers.told(detector).learned(detector, series)
     telling.say_measured(evaluation)
-    words.say_budget(detector.threshold_)
+    tellers.say_budget(detector.threshold_)
     _say_model(written)
     found = detector.apply(series) if written.report or len(series) <= LOOKED_AT else None
     if found:
-        words.say_history(found, series.outside(bad), series.clock)
+        tellers.say_history(found, series.outside(bad), series.clock)
     _after(detector, found, evaluation, written)
 
 
@@ -186,7 +186,7 @@ def forecast(
     DATA: a CSV, Parquet or JSON lines file, or the URL of a database. Its last quarter is not learned from: it ends
     training and measures how far forecasts miss.
     """
-    _before(source, written, "Forecaster")
+    _before(source, written)
     from . import measures
     from .tasks.forecast import Forecaster
     from .tasks.segments import FORECASTING
@@ -217,7 +217,7 @@ def complete(source: Source, learner: Learner, direction: str, written: Written)
 
     DATA: a history, with holes or without: a CSV, Parquet or JSON lines file, or the URL of a database.
     """
-    _before(source, written, "Completer")
+    _before(source, written)
     from . import measures
     from .tasks.complete import SIZES, Completer
 
@@ -245,7 +245,7 @@ def classify(source: Source, learner: Learner, class_weight: str | None, written
 
     DATA: a CSV, Parquet or JSON lines file, the URL of a database, a folder, or a .ts file.
     """
-    _before(source, written, "Classifier")
+    _before(source, written)
     from . import measures
     from .tasks.classify import Classifier
     from .tasks.whole import CLASSIFYING
@@ -291,7 +291,7 @@ def tag(source: Source, learner: Learner, tagging: Tagging, class_weight: str | 
     DATA: a history, or many: a table with --sequence, or a folder with a file each. Where a label is empty, nothing is
     learned.
     """
-    _before(source, written, "Tagger")
+    _before(source, written)
     from . import measures
     from .tasks.steps import TAGGING
     from .tasks.tag import Tagger
@@ -309,13 +309,13 @@ def tag(source: Source, learner: Learner, tagging: Tagging, class_weight: str | 
 # ---- what all of them do ---------------------------------------------------------------------------------------------
 
 
-def _before(source: Source, written: Written, kind: str) -> None:
+def _before(source: Source, written: Written) -> None:
     """Refuse before any work what could not be done or written after it."""
     if written.resume and not written.checkpoint:
         raise click.UsageError("--resume goes on from a checkpoint: give --checkpoint FILE too")
     ready(written.out, written.report, written.checkpoint, inputs=(source.data,))
     needs("torch", "train")
-    outputs.reportable(kind) if written.report else None
+    needs("plotly", "report") if written.report else None
 
 
 def _train(learn: Callable[..., Any], source: Source, written: Written, epochs: int) -> None:
@@ -332,7 +332,7 @@ def _train(learn: Callable[..., Any], source: Source, written: Written, epochs: 
 def _done(task: Any, data: Any, evaluation: Evaluation, written: Written, truth: Any = None) -> None:
     """Save, say what was learned and how well it does; a report shows what the model makes of what it learned from."""
     task.save(written.out)
-    words.told(task).learned(task, data)
+    tellers.told(task).learned(task, data)
     telling.say_measured(evaluation)
     _say_model(written)
     read = list(data.values()) if isinstance(data, dict) else data
@@ -350,4 +350,4 @@ def _after(
         outputs.report(written.report, task, result, evaluation, data=data, truth=truth)
     if written.as_json:
         held = outputs.evaluated(evaluation) if evaluation else None
-        show_json({"model": written.out, **words.told(task).about(task), "held_out": held})
+        show_json({"model": written.out, **tellers.told(task).about(task), "held_out": held})

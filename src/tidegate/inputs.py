@@ -126,7 +126,7 @@ ONLY: dict[str, tuple[str, ...]] = {
 
 def refuse_others(task: Any, given: Mapping[str, object]) -> None:
     """Refuse, as wrong usage, options that mean nothing for the model that was given."""
-    from .words import told
+    from .tellers import told
 
     kind = type(task).__name__
     for name, value in given.items():

@@ -339,10 +339,10 @@ def _off(task: Tagger, truth: NDArray[Any], said: NDArray[Any]) -> dict[str, flo
 
 def _row_by_row(task: Tagger, given: list[Series], past: Any, truth: Sequence[Any]) -> tuple[str, NDArray[Any]]:
     """A regression from each row alone to what stands beside it, learned from history."""
-    from .tasks import marked, marking, steps
+    from .tasks import marked, marking, sequences
 
     def features(many: Sequence[Series]) -> Floats:
-        own = [steps.inputs(task.model_.scale, verbs.matched(task, one).values) for one in many]
+        own = [sequences.inputs(task.model_.scale, verbs.matched(task, one).values) for one in many]
         x = np.concatenate(own).astype(np.float64)
         return np.column_stack([x, np.ones(len(x))])
 

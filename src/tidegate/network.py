@@ -6,14 +6,14 @@ they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import kernels
-from .cells import GATES, PARTS
+from .cells import GATES, KINDS, PARTS
 from .settings import Network
 
 Params = dict[str, Any]
@@ -67,6 +67,13 @@ def _keep(x: Any) -> Any:
     return x
 
 
+def afresh(cell: str, hidden: int, x: Any, weights: Sequence[Any]) -> Any:
+    """The outputs of one layer that has read nothing before: x (..., N, T, I) -> (..., N, T, H)."""
+    sides = (PARTS[cell], *x.shape[:-2], hidden)
+    start = np.zeros(sides, x.dtype) if kernels.is_numpy(x) else x.new_zeros(sides)
+    return kernels.scan(cell, x, start, tuple(weights))[0]
+
+
 def stack(params: Params, net: Network, x: Any, state: Any, drop: Callable[[Any], Any] = _keep) -> tuple[Any, Any]:
     """Run the stack over time: `x` (N, T, I), `state` (layers, parts, N, H) -> outputs (N, T, H), last state.
 
@@ -74,7 +81,7 @@ def stack(params: Params, net: Network, x: Any, state: Any, drop: Callable[[Any]
     """
     last = []
     for layer in range(net.layers):
-        weights = [params[f"{kind}_l{layer}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        weights = [params[f"{kind}_l{layer}"] for kind in KINDS]
         x, end = kernels.scan(net.cell, drop(x) if layer else x, state[layer], tuple(weights))
         last.append(end)
     return x, kernels.stack(last, axis=0)

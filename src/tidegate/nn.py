@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from .cells import GATES, PARTS
+from .cells import GATES, KINDS, PARTS
 from .errors import DataError, SettingError
 from .kernels import layers
 
@@ -221,9 +221,6 @@ class _Recurrent(torch.nn.Module):
         told = PackedSequence(data, packed.batch_sizes, order, back)
         y, _ = pad_packed_sequence(told, batch_first=True, total_length=steps)
         return y, *(part[:, back] for part in last)
-
-
-KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def _name(kind: str, layer: int, way: int) -> str:

@@ -12,7 +12,7 @@ import click
 
 from . import __version__
 from .disk import whole
-from .terminal import needs, say
+from .terminal import say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,15 +58,6 @@ def report(path: Path, task: Any, result: Any, evaluation: Any, *, data: Any = N
 
     pages.write(path, task, result, evaluation, data=data, truth=truth)
     say(f"report: {path}")
-
-
-def reportable(kind: str) -> None:
-    """Refuse before any work a report for which something is not there."""
-    from .report import PAGES
-
-    if kind not in PAGES:
-        raise click.UsageError(f"--report: there is no page about a {kind} yet; leave it out")
-    needs("plotly", "report")
 
 
 # ---- plain values, for JSON and for `info` ---------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def said(table: Table, told: Told) -> tuple[str, list[str]]:
     if not chance.better:
         headline = "No better than chance" if chance.detectable is not None else "Too few rows to tell from chance"
     lines = [_of_these(str(chance), told), *table.verdict.split("\n")]
-    verdict, *own = (f"{line[:1].upper()}{line[1:]}." for line in dict.fromkeys(lines) if line)
+    verdict, *own = (f"{words.opened(line)}." for line in dict.fromkeys(lines) if line)
     return headline, [*own, verdict] if table.baseline_wins else [verdict, *own]
 
 

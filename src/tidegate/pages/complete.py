@@ -84,7 +84,7 @@ def _truth(task: Completer, result: Completed, truth: Any) -> Floats:
 
 def said(task: Completer, table: Table, result: Completed | None, right: Floats | None) -> tuple[str, list[str]]:
     """The headline and the sentences that open the page."""
-    errors, sentences = task.held_out_, [f"{table.verdict[:1].upper()}{table.verdict[1:]}."]
+    errors, sentences = task.held_out_, [f"{words.opened(table.verdict)}."]
     if result is None:
         better = 1 - errors["network"] / errors["linear"] if errors["linear"] > 0 else np.nan
         headline = f"Fills {words.percent(better)} nearer than {naive(task)}"

@@ -111,12 +111,12 @@ def said(task: Forecaster, table: Table, now: Forecast | None, test: Backtest | 
     rule = min((name for name in squared if name != windowed.OURS), key=lambda name: squared[name])
     ratio = squared[windowed.OURS] / squared[rule] if squared[rule] > 0 else np.nan
     if table.baseline_wins:
-        headline = f"{_upper(WORDS.get(rule, rule))} forecasts better here"
+        headline = f"{words.opened(WORDS.get(rule, rule))} forecasts better here"
     elif not ratio <= 1 - HARDLY:
         headline = f"Hardly better than {WORDS.get(rule, rule)}"
     else:
         headline = f"{words.percent(1 - ratio)} less squared error than the best simple rule"
-    sentences = [f"{_upper(table.verdict)}."] if table.verdict else []
+    sentences = [f"{words.opened(table.verdict)}."] if table.verdict else []
     if test is not None:
         told = [(words.percent(test.coverage(b)), f"{100 * b:.0f}\u00a0%") for b in SAID if b in _bands(test.levels)]
         inside = [
@@ -127,10 +127,6 @@ def said(task: Forecaster, table: Table, now: Forecast | None, test: Backtest | 
         last = words.moment(int(now.times[-1]), task.clock_).removeprefix("at ")
         sentences.append(f"The last forecast goes on for {words.counted(len(now), 'row')}, to {last}.")
     return headline, sentences
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def facts(task: Forecaster) -> list[tuple[str, str]]:

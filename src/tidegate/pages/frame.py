@@ -150,7 +150,7 @@ def _unsaid(page: Page) -> str:
     """What of the verdict does not open the page."""
     opened = " ".join(page.sentences).lower()
     lines = [line for line in page.table.verdict.split("\n") if line.lower() not in opened]
-    return " ".join(f"{line[:1].upper()}{line[1:]}{'' if line.endswith('.') else '.'}" for line in lines if line)
+    return " ".join(f"{words.opened(line)}{'' if line.endswith('.') else '.'}" for line in lines if line)
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------

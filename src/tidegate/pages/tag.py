@@ -153,7 +153,7 @@ def own(told: Told | None) -> bool:
 
 def said(task: Tagger, table: Table, told: Told | None) -> tuple[str, list[str]]:
     """The headline and the sentences that open the page."""
-    verdict = [f"{table.verdict[:1].upper()}{table.verdict[1:]}."] if table.verdict else []
+    verdict = [f"{words.opened(table.verdict)}."] if table.verdict else []
     ours = dict(next((row.metrics for row in table.rows if not row.baseline), {}))
     here = told is not None and own(told) and not told.learned_from
     held = "rows" if here else "held-out rows"

@@ -10,6 +10,15 @@ import numpy as np
 from ..settings import rate_text
 
 
+def opened(text: str) -> str:
+    """A sentence as it begins: with a capital.
+
+    >>> opened("no better than drift")
+    'No better than drift'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def listed(names: Sequence[str]) -> str:
     """Names as a phrase.
 

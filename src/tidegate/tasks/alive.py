@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import save
+from ..cells import KINDS
 from ..errors import DataError, ModelFileError, SettingError
 from ..online import BEGAN, LATE, NAMES, READ, Learner, Rule
 from ..scale import Scale
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 PATHS = tuple((name, f"online/{name}") for name in NAMES)
 BYTES = 512  # in which a state spells its rule
 UNITS = 16  # of a cold start: a stream has few readings to learn from, and each is to cost microseconds
-KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 _live = threading.local()  # learners have buffers of their own: one for each model, rule and thread
 
@@ -204,11 +204,11 @@ def late(task: Tagger, state: State, id: int | str, given: Any) -> State:
     return State(_after(state.arrays, memory), state.model)
 
 
-def load_state(path: Any, start: State, model: Model) -> State | None:
-    """A state that learns, read from a file; None if the file has none."""
+def load_state(path: Any, start: State, model: Model) -> State:
+    """A state that `State.save` wrote, whether it learns or not, checked to be of this model."""
     file = save.open_file(path, "state")
     if "online/rule" not in file.table:
-        return None
+        return verbs.restored(file, start)
     verbs.same_model(file.spec.get("model"), start.model, where=str(path))
     arrays = {name: array.copy() for name, array in file.arrays(file.table).items()}
     try:

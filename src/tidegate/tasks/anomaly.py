@@ -22,7 +22,7 @@ from ..calibrate import AlarmState, Calibration, Threshold
 from ..errors import ModelFileError
 from ..save import File
 from ..scale import Scale
-from ..series import Series, instant, time_text
+from ..series import Series, time_text
 from ..settings import SIZES, Alarming, Epoch, Network, Onward, Size, Training, Tried, Window, one_of, rate
 from ..surprise import SPANS, Normal
 from ..together import width
@@ -212,8 +212,7 @@ class AnomalyDetector:
         self._fitted()
         verbs.unasked(learn, target)
         values = verbs.row(reading, self.channels_)
-        ahead = int(self._ticks(state, 1)[0])
-        now = ahead if time is None else int(time) if isinstance(time, int | np.integer) else instant(time)
+        now = verbs.moment(self._ticks(state, 1)[0] if time is None else time)
         self._later(now, state)
         found = self._read(values, np.array([now], dtype=np.int64), state, name="reading", notes=[])
         if not learn:

@@ -23,7 +23,7 @@ from .. import save
 from ..errors import ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale
-from ..series import SECOND, Series, instant
+from ..series import SECOND, Series
 from ..settings import Epoch, Network, Onward, Size, Training, Tried, Window, one_of
 from . import filling, verbs
 from .around import Floats, Marks, Recipe, Times
@@ -254,7 +254,7 @@ class Completer:
         verbs.unasked(learn, target)
         values, last = verbs.row(reading, self.channels_), int(state.arrays["time"][0])
         ahead = last + round(self.interval_ * SECOND) if self.clock_ else int(self._ticks(state, 1)[0])
-        now = ahead if time is None else int(time) if isinstance(time, int | np.integer) else instant(time)
+        now = verbs.moment(ahead if time is None else time)
         self._later(now, state)
         times = np.array([now], dtype=np.int64)
         done = self._read(values, times, state, name="reading", notes=[])

@@ -25,7 +25,7 @@ from .. import save
 from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale, learn as learn_scale
-from ..series import SECOND, Series, instant
+from ..series import SECOND, Series
 from ..settings import Epoch, Network, Onward, Size, Training, Tried
 from ..windows import on_grid, windows
 from . import segments, verbs, windowed
@@ -180,8 +180,7 @@ class Forecaster:
         self._fitted()
         verbs.unasked(learn, target)
         values = verbs.row(reading, self.channels_)
-        now = int(self._next(state, 1)[0]) if time is None else time
-        now = int(now) if isinstance(now, int | np.integer) else instant(now)
+        now = verbs.moment(self._next(state, 1)[0] if time is None else time)
         self._later(now, state)
         times = np.array([now], dtype=np.int64)
         found = self._ahead(values, times, state, ("reading", []))

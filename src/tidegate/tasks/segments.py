@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import kernels, network
+from ..cells import KINDS
 from ..errors import SettingError
 from ..kernels import fans
 from ..settings import Network, Training
@@ -123,7 +124,7 @@ def _answers(
     weights = future["weight_hh_l0"], future["bias_hh_l0"]
     said = _fan(own)(form.net.cell, state[0], weights, each, own, drop(shape) if drop else ())
     for layer in range(1, form.net.layers):
-        heavy = [future[f"{kind}_l{layer}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        heavy = [future[f"{kind}_l{layer}"] for kind in KINDS]
         asked = said.reshape(*shape[:-3], -1, 1, form.net.hidden)
         told, _ = kernels.scan(form.net.cell, asked, kernels.repeat(state[layer], form.answers, axis=-2), tuple(heavy))
         said = _thin(told.reshape(shape), drop)

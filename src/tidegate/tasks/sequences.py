@@ -72,17 +72,21 @@ def _one(values: Any, where: str) -> Floats:
     return table[: seen[-1] + 1]
 
 
+def inputs(scale: Scale, values: Floats) -> NDArray[np.float32]:
+    """Readings (T, C), NaN = missing -> scaled, 0 where missing, beside their mask (T, 2C)."""
+    z, seen = np.clip(scale.apply(values), -CLIP, CLIP), ~np.isnan(values)
+    return np.concatenate([np.where(seen, z, 0.0), seen], axis=-1, dtype=np.float32, casting="same_kind")
+
+
 def block(sequences: list[Floats], scale: Scale, tail: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Scaled readings beside their mask, (N, T, 2C), zeros where nothing was read; and the lengths (N,).
 
     Each length has `tail` blank steps in it, in which the network can see that and how a sequence ended.
     """
     lengths = np.array([len(one) + tail for one in sequences])
-    channels = sequences[0].shape[1]
-    x = np.zeros((len(sequences), int(lengths.max()), 2 * channels), dtype=np.float32)
+    x = np.zeros((len(sequences), int(lengths.max()), 2 * sequences[0].shape[1]), dtype=np.float32)
     for row, one in zip(x, sequences, strict=True):
-        z = np.clip(scale.apply(one), -CLIP, CLIP)
-        row[: len(one)] = np.concatenate([np.nan_to_num(z), ~np.isnan(z)], axis=1)
+        row[: len(one)] = inputs(scale, one)
     return x, lengths
 
 

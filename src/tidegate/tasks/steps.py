@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import kernels, network
-from ..cells import PARTS
+from ..cells import KINDS
 from ..errors import SettingError
-from ..scale import Scale
 from ..settings import Network, Training
 
 TAGGING: dict[str, tuple[Network, Training]] = {
@@ -33,7 +32,6 @@ TAGGING: dict[str, tuple[Network, Training]] = {
         Training(epochs=80, batches=40, batch=32, learning_rate=3e-3, noise=0.3, patience=20),
     ),
 }
-CLIP = 10.0  # scaled readings go no further
 FAINT = 0.1  # of what a unit lets through
 GATE = {"rnn_tanh": [0.0], "rnn_relu": [0.0], "gru": [0.0, -4.0, 0.0], "lstm": [4.0, -4.0, 0.0, 4.0]}
 """biases of the gates of a unit that lets through what is new and keeps nothing"""
@@ -94,7 +92,7 @@ def begun(weights: dict[str, NDArray[np.float32]], form: Form, plain: NDArray[An
     for layer in range(form.net.layers):
         for gate, bias in enumerate(open_):
             rows = slice(gate * h, gate * h + k)
-            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            for kind in KINDS:
                 found[f"{kind}_l{layer}"][rows] = 0
             found[f"bias_ih_l{layer}"][rows] = bias
         rows = slice(NEW[form.net.cell] * h, NEW[form.net.cell] * h + k)
@@ -107,14 +105,8 @@ def begun(weights: dict[str, NDArray[np.float32]], form: Form, plain: NDArray[An
     return found
 
 
-def inputs(scale: Scale, values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Readings (T, C), NaN = missing -> scaled, 0 where missing, beside their mask (T, 2C)."""
-    z, seen = np.clip(scale.apply(values), -CLIP, CLIP), ~np.isnan(values)
-    return np.concatenate([np.where(seen, z, 0.0), seen], axis=-1, dtype=np.float32, casting="same_kind")
-
-
 def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Callable[[Any], Any] = lambda h: h) -> Any:
-    """x (..., N, T, 2C) from `inputs`, each row lengths (..., N) long -> answers (..., N, T, outputs).
+    """x (..., N, T, 2C) from `sequences.inputs`, each row lengths (..., N) long -> answers (..., N, T, outputs).
 
     Memory begins empty. With the model axis (M, ...) everything has it: x, lengths and all weights.
     """
@@ -130,10 +122,7 @@ def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Call
 
 
 def _scan(params: network.Params, form: Form, name: str, x: Any) -> Any:
-    sides = (PARTS[form.net.cell], *x.shape[:-2], form.net.hidden)
-    start = np.zeros(sides, x.dtype) if kernels.is_numpy(x) else x.new_zeros(sides)
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return kernels.scan(form.net.cell, x, start, tuple(params[f"{kind}_{name}"] for kind in kinds))[0]
+    return network.afresh(form.net.cell, form.net.hidden, x, [params[f"{kind}_{name}"] for kind in KINDS])
 
 
 def onward(params: network.Params, form: Form, x: Any, state: Any) -> tuple[Any, Any]:

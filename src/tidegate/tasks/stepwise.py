@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import network
+from ..cells import KINDS
 from ..kernels.stream import Stepper
 from ..online import Rule
 from ..scale import Scale
 from ..series import SECOND
 from . import steps, verbs
+from .sequences import CLIP, inputs
 from .steady import Steady
 from .steps import Form
 
@@ -86,7 +88,7 @@ def told(model: Model, values: Floats, cuts: NDArray[np.int64], memory: Any) -> 
 
     memory  where an earlier row left it; None: a form that reads both directions, or the first row
     """
-    form, x, found = model.form, steps.inputs(model.scale, values), []
+    form, x, found = model.form, inputs(model.scale, values), []
     for piece in np.split(x, cuts[cuts > 0]):
         if form.direction == "both":
             found.append(steps.forward(model.weights, form, piece[None], np.array([len(piece)]))[0])
@@ -104,15 +106,15 @@ def once(model: Model, values: Floats, cut: bool, memory: NDArray[np.float32]) -
         _live.steppers = WeakKeyDictionary()
     known = _live.steppers.get(model)
     if known is None:
-        w, kinds = model.weights, ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        layers = [tuple(w[f"{kind}_l{layer}"] for kind in kinds) for layer in range(model.form.net.layers)]
+        w = model.weights
+        layers = [tuple(w[f"{kind}_l{layer}"] for kind in KINDS) for layer in range(model.form.net.layers)]
         stepper = Stepper(model.form.net.cell, layers, head=(w["head.weight"], w["head.bias"]))
         known = _live.steppers[model] = stepper, np.zeros((1, 2 * model.form.channels))
     stepper, x = known
     seen = values == values
-    z = np.where(seen, (values - model.scale.center) / model.scale.spread, 0.0)  # as `steps.inputs`
+    z = np.where(seen, (values - model.scale.center) / model.scale.spread, 0.0)  # as `sequences.inputs`
     c = model.form.channels
-    np.minimum(np.maximum(z, -steps.CLIP), steps.CLIP, out=x[:, :c])
+    np.minimum(np.maximum(z, -CLIP), CLIP, out=x[:, :c])
     x[:, c:] = seen
     stepper.state = (np.zeros_like(memory) if cut else memory)[:, :, None]
     y = stepper.step(x).astype(np.float64)

@@ -23,7 +23,7 @@ from .. import save
 from ..errors import DataError, NotFittedError, SettingError
 from ..online import Rule
 from ..save import File
-from ..series import Series, instant
+from ..series import Series
 from ..settings import Epoch, Network, Size, Training, one_of, seconds
 from . import marked, stepwise, stored, verbs
 from .steps import TAGGING, Form
@@ -258,8 +258,7 @@ class Tagger:
         """
         self._fitted()
         values, (last, seen) = verbs.row(reading, self.channels_), state.arrays["clock"].tolist()
-        now = int(self._ticks(state, 1)[0]) if time is None else time
-        now = int(now) if isinstance(now, int | np.integer) else instant(now)
+        now = verbs.moment(self._ticks(state, 1)[0] if time is None else time)
         if seen:
             verbs.later(now, last)
         if learn is not False:
@@ -380,8 +379,7 @@ class Tagger:
         """A state that `State.save` wrote, checked to be of this model."""
         from . import alive
 
-        start = self.start()
-        return alive.load_state(path, start, self.model_) or verbs.load_state(path, start)
+        return alive.load_state(path, self.start(), self.model_)
 
     def _kept(self, state: State) -> Tagger:
         """The tagger as a state has learned it."""

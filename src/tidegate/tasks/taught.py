@@ -15,7 +15,7 @@ from ..scale import Scale, learn
 from ..series import Series
 from ..settings import Network, Training
 from ..train import Problem
-from . import marked, marking, steady, steps, stepwise
+from . import marked, marking, sequences, steady, stepwise
 from .marking import JUDGE, OURS, PARTS, RAW, TRAIN, VALID, Against, Data, Errors
 from .naming import temperature
 from .steps import Form
@@ -102,7 +102,7 @@ def lesson(task: Any, series: list[Series], beside: list[NDArray[Any]], class_we
         for first, one in zip(starts, series, strict=True)
     ]
     y = truth if labels else target.apply(truth).astype(np.float32)
-    data = Data(steps.inputs(scale, values), y, np.concatenate(begin).astype(np.int64), part, weight)
+    data = Data(sequences.inputs(scale, values), y, np.concatenate(begin).astype(np.int64), part, weight)
     return Lesson(form, series, data, truth, answers, scale, target)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import save
 from ..cells import GATES
 from ..errors import DataError, ModelFileError, NotFittedError, SettingError
-from ..series import LARGEST, SECOND, Series, check, span_text, time_text
+from ..series import LARGEST, SECOND, Series, check, instant, span_text, time_text
 from ..settings import Network, one_of
 
 Arrays = dict[str, NDArray[Any]]
@@ -54,8 +54,12 @@ def load_state(path: str | Path, like: State, learning: Callable[[save.Table], A
 
     learning  what a state that goes on learning has besides, by what the file has; None where a task cannot
     """
-    file = save.open_file(path, "state")
-    same_model(file.spec.get("model"), like.model, where=str(path))
+    return restored(save.open_file(path, "state"), like, learning)
+
+
+def restored(file: save.File, like: State, learning: Callable[[save.Table], Arrays] | None = None) -> State:
+    """`load_state` from a file that is open."""
+    same_model(file.spec.get("model"), like.model, where=str(file.path))
     more = learning(file.table) if learning and any(name.startswith("online/") for name in file.table) else {}
     implied = {name: (array.shape, str(array.dtype)) for name, array in {**like.arrays, **more}.items()}
     return State(file.arrays(implied), like.model)
@@ -135,6 +139,15 @@ def ticks(rows: int, interval: float, seen: int, last: int | None) -> NDArray[np
     number, origin = (seen + np.arange(rows), 0) if last is None else (1 + np.arange(rows), last)
     found: NDArray[np.int64] = origin + np.rint(number * (interval * SECOND)).astype(np.int64)
     return found
+
+
+def moment(time: Any) -> int:
+    """When a reading was read, in UTC nanoseconds: a number of them, or what `series.instant` understands.
+
+    >>> moment(5), moment("1970-01-01T00:00:01")
+    (5, 1000000000)
+    """
+    return int(time) if isinstance(time, int | np.integer) else instant(time)
 
 
 def later(now: int, last: int) -> None:

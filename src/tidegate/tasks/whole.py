@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import kernels, network
-from ..cells import PARTS
+from ..cells import KINDS
 from ..errors import SettingError
 from ..settings import Network, Training
 
@@ -157,7 +157,4 @@ def _beside(form: Form, x: Any) -> Any:
 
 
 def _scan(params: network.Params, form: Form, name: str, x: Any) -> Any:
-    sides = (PARTS[form.net.cell], *x.shape[:-2], form.net.hidden)
-    start = np.zeros(sides, x.dtype) if kernels.is_numpy(x) else x.new_zeros(sides)
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return kernels.scan(form.net.cell, x, start, tuple(params[f"{name}.{kind}_l0"] for kind in kinds))[0]
+    return network.afresh(form.net.cell, form.net.hidden, x, [params[f"{name}.{kind}_l0"] for kind in KINDS])
