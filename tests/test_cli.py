@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ import pytest
 from shell import commands, files, frame, tidegate
 
 import tidegate as tg
-from tidegate import demo, fits, settings, terminal
+from tidegate import demo, fits, outputs, settings, terminal
 from tidegate.series import SECOND, Series, instant
 from tidegate.tasks.anomaly import METHODS
 from tidegate.tasks.expect import WIDTHS
@@ -431,6 +432,12 @@ def test_info_says_what_a_model_holds_and_what_is_installed(model: Path) -> None
     here = json.loads(tidegate("info", "--json").stdout)
     assert here["tidegate"] == tg.__version__
     assert any("NumPy" in backend for backend in here["runs on"])
+
+
+def test_every_extra_that_a_message_names_can_be_installed_and_brings_the_package() -> None:
+    extras = tomllib.loads((DOCS.parents[1] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for package, extra in outputs.EXTRAS.items():
+        assert any(want.startswith(package + ">") for want in extras[extra])
 
 
 def test_the_host_is_recorded_to_a_new_file(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".csv", ".parquet", ".jsonl")
 STAMP = "%Y-%m-%dT%H:%M:%S%.fZ"
-EXTRAS = {"torch": "train", "SQLAlchemy": "sql", "psutil": "record", "plotly": "report", "matplotlib": "plots"}
+EXTRAS = {"torch": "train", "SQLAlchemy": "sql", "psutil": "record", "plotly": "report"}
 """package -> the extra that brings it"""
 
 
