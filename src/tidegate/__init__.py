@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .series import Series as Series
     from .settings import (
         Alarming as Alarming,
+        Beside as Beside,
         Network as Network,
         Onward as Onward,
         Training as Training,
@@ -61,6 +62,7 @@ _HOMES = {
     "Training": "settings",
     "Alarming": "settings",
     "Onward": "settings",
+    "Beside": "settings",
     "Series": "series",
     "read": "reader",
     "read_many": "reader",

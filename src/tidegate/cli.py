@@ -60,6 +60,7 @@ class Asked(NamedTuple):
 
     state: Path | None
     quantiles: list[float] | None
+    ahead: str | None
     false_alarms: str | None
     fail_on_anomaly: bool
 
@@ -78,6 +79,7 @@ class Asked(NamedTuple):
 @JSON
 @click.option("--state", type=FILE, metavar="FILE", help="Go on from here, if it exists; written after.")
 @click.option("--quantiles", callback=inputs.levels, metavar="Q,Q", help="Of a forecast; else a band of 90 %.")
+@click.option("--ahead", metavar="DATA", help="What a forecaster was told is known ahead: its next rows.")
 @click.option("--false-alarms", callback=inputs.budget, metavar="BUDGET", help="Another budget than the detector's.")
 @click.option("--fail-on-anomaly", is_flag=True, help=f"Exit with {ANOMALY} if there is an alarm.")
 @MANY
@@ -91,6 +93,7 @@ def apply(model: Path, source: Source, out: str | None, report: Path | None, ask
       tidegate apply pump.safetensors today.csv --report today.html --fail-on-anomaly
       tidegate apply pump.safetensors today.csv -o today.parquet --state pump.state    and tomorrow again
       tidegate apply load.safetensors load.csv -o tomorrow.csv --quantiles 0.1,0.5,0.9
+      tidegate apply load.safetensors load.csv -o tomorrow.csv --ahead weather.csv
       tidegate apply gestures.safetensors new.csv -o - --sequence id
 
     Needs no torch. With --json the answer is printed as JSON.
@@ -103,7 +106,7 @@ def apply(model: Path, source: Source, out: str | None, report: Path | None, ask
     if asked.false_alarms:
         task.set_params(false_alarms=asked.false_alarms)
     data, told = source.given(task), tellers.told(task)
-    result = _applied(task, data, asked.state)
+    result = _applied(task, data, asked.state, source.ahead(task, asked.ahead) if asked.ahead else None)
     if out:
         frame = told.frame(result, data)
         outputs.table(tellers.with_quantiles(frame, result, asked.quantiles) if asked.quantiles else frame, out)
@@ -128,16 +131,17 @@ def _load(model: Path, report: Path | None = None) -> Any:
     return task
 
 
-def _applied(task: Any, data: Any, state: Path | None) -> Any:
+def _applied(task: Any, data: Any, state: Path | None, ahead: Any = None) -> Any:
     """What a task says of data; with the file of a state, as the continuation of what it has seen."""
+    more = {} if ahead is None else {"ahead": ahead}
     if isinstance(data, dict):
         if state:
             raise click.UsageError("--state goes on with one series, and these are many: apply them one by one")
         return task.apply(list(data.values()))
     if not state:
-        return task.apply(data)
+        return task.apply(data, **more)
     begun = task.start()  # refused where a task has no state
-    return task.apply(data, task.load_state(state) if state.exists() else begun)
+    return task.apply(data, task.load_state(state) if state.exists() else begun, **more)
 
 
 def _beside(task: Any, data: Any, found: Any) -> Evaluation | None:

@@ -166,6 +166,9 @@ def _held_out(detector: AnomalyDetector, series: Series) -> Evaluation | None:
 @GIVEN
 @click.option("--horizon", type=click.IntRange(min=1), default=24, help="How many rows ahead.")
 @click.option("--lookback", type=click.IntRange(min=4), help="How many rows back it rests on.")
+@click.option("--known", callback=inputs.names, metavar="COL,COL", help="Columns of which the future will be known.")
+@click.option("--calendar", is_flag=True, help="Rest on the time of the day, week and year, too; by UTC.")
+@click.option("--joint", is_flag=True, help="Read each channel beside all others: where some lead others.")
 @EXCLUDE
 @LEARNING
 @READING
@@ -174,6 +177,9 @@ def forecast(
     learner: Learner,
     horizon: int,
     lookback: int | None,
+    known: list[str] | None,
+    calendar: bool,
+    joint: bool,
     written: Written,
     exclude: list[tuple[str, str]],
 ) -> None:
@@ -182,19 +188,22 @@ def forecast(
     \b
       tidegate fit forecast load.csv -o load.safetensors --horizon 24
       tidegate fit forecast load.csv -o load.safetensors --horizon 24 --lookback 168 --until 2024-03-09
+      tidegate fit forecast load.csv -o load.safetensors --known temperature,holiday --calendar
 
     DATA: a CSV, Parquet or JSON lines file, or the URL of a database. Its last quarter is not learned from: it ends
     training and measures how far forecasts miss.
     """
     _before(source, written)
     from . import measures
+    from .settings import Beside
     from .tasks.forecast import Forecaster
     from .tasks.segments import FORECASTING
 
     series = source.series()
     bad = [inputs.stretch(series, *pair) for pair in exclude]
     task = Forecaster(horizon=horizon, lookback=lookback, **learner._asdict())
-    _train(partial(task.fit, series, exclude=bad), source, written, FORECASTING[learner.size][1].epochs)
+    beside = Beside(known=tuple(known or ()), calendar=calendar, joint=joint)
+    _train(partial(task.fit, series, exclude=bad, beside=beside), source, written, FORECASTING[learner.size][1].epochs)
     _done(task, series, measures.forecaster_held_out(task), written)
 
 

@@ -110,6 +110,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "fail_on_anomaly": ("AnomalyDetector",),
     "events": ("AnomalyDetector",),
     "quantiles": ("Forecaster",),
+    "ahead": ("Forecaster",),
     "every": ("Forecaster",),
     "hide": ("Completer",),
     "pattern": ("Completer",),
@@ -253,10 +254,17 @@ class Source(NamedTuple):
         """The data; for a model only its channels, so that other columns may hold what they like."""
         from .tasks.verbs import as_series
 
-        series = self._read(model.channels_ if model else self.channels, modelled=model is not None)
+        columns = (*model.channels_, *getattr(model, "known_", ())) if model else self.channels
+        series = self._read(columns, modelled=model is not None)
         if model and not series.clock and self.interval is None:
             series = as_series(series, interval=model.interval_)
         return cut(series, self.first, self.until)
+
+    def ahead(self, model: Any, data: str) -> Any:
+        """What a forecaster knows ahead, from another table that is read in the same way."""
+        if not model.known_:
+            raise click.UsageError("--ahead: this forecaster knows nothing ahead; one that is fitted with --known does")
+        return self._replace(data=data)._read(model.known_, modelled=True)
 
     def _read(self, channels: Sequence[str] | None, *, modelled: bool, many: bool = False) -> Any:
         """One `Series`, or many by name."""

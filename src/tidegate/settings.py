@@ -98,6 +98,27 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         checked(self)
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a forecast rests on beside each channel's own past.
+
+    known     names of columns of which the future is known when a forecast is made: prices, plans, other forecasts
+    calendar  the time of the day, week and year, as far as the history has been through them twice; by UTC
+    joint     each channel's past beside that of all others: for few channels of which some lead others
+    """
+
+    known: tuple[str, ...] = ()
+    calendar: bool = False
+    joint: bool = False
+
+    def __post_init__(self) -> None:
+        given: object = self.known
+        if isinstance(given, list):
+            msgspec.structs.force_setattr(self, "known", tuple(given))
+        checked(self)
+        if len(set(self.known)) < len(self.known):
+            raise SettingError(f"known={self.known!r}", wanted="each name once")
+
+
 class Onward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a fitted task goes on learning from a stream: a step every so many readings, on a window of so many rows."""
 

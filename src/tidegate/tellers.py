@@ -149,10 +149,13 @@ def _rows_frame(result: Any, series: Series) -> pl.DataFrame:
 
 
 def _forecaster_about(task: Forecaster) -> dict[str, Any]:
+    from .tasks import coming
+
     form = task.model_.form
     facts = {
         "interval": every(task),
         "forecasts": f"the next {form.horizon:,} rows from the last {form.lookback:,}",
+        **coming.told(form, task.known_),
         "answer": f"{100 * task.model_.share:.0f} % the network's, the rest a linear map's",
         "held out": task.verdict_,
     }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..series import SECOND, Series
-from ..tasks import naive, verbs, windowed
+from ..tasks import coming, naive, verbs, windowed
 from ..tasks.outlook import WORDS, Backtest, Forecast, verdict
 from ..windows import windows
 from . import frame, packed, words
@@ -136,6 +136,7 @@ def facts(task: Forecaster) -> list[tuple[str, str]]:
         ("models", f"{form.models} that learned side by side; the mean of their answers" if form.models > 1 else "one"),
         ("looks back", f"{words.counted(form.lookback, 'row')}"),
         ("looks ahead", f"{words.counted(form.horizon, 'row')}"),
+        *coming.told(form, task.known_).items(),
         ("an answer is", f"{words.percent(share)} the network's, the rest a linear map's"),
         ("season of the naive rule", words.counted(int(task.model_.rules.period[0]), "row")),
     ]
@@ -204,7 +205,7 @@ def rows(
         ticks = (test.times[:, None] + step * np.arange(1, test.truth.shape[1] + 1)).ravel()
         found.append((ticks, test.truth.reshape(len(ticks), -1)))
     if now is not None:
-        kept = now.state.arrays["rows"]
+        kept = now.state.arrays["rows"][:, : len(now.channels)]
         seen = ~np.isnan(kept).all(axis=1)
         back = kept[int(np.argmax(seen)) :] if seen.any() else kept[-1:]
         found.append((now.times[0] - step * np.arange(len(back), 0, -1), back))
@@ -293,6 +294,8 @@ def misses(task: Forecaster, test: Backtest, ahead: Ahead) -> dict[str, Floats]:
         n, _, c = z.shape
         x, last = windowed.relative(np.ascontiguousarray(z.swapaxes(1, 2)).reshape(n * c, form.lookback))
         for name, y in naive.answers(model.rules, x).items():
+            if name == "linear" and form.features:
+                continue  # it rests on what was known ahead, which is not at hand here
             found[name] = (last + y).reshape(n, c, -1).swapaxes(1, 2)
     known = ~np.isnan(truth + found[windowed.OURS])
     count = np.maximum(known.sum(axis=(0, 2)), 1)

@@ -23,7 +23,7 @@ NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 class Batch(NamedTuple):
-    """Windows x (M, N, L), their channels (M, N) and their futures y (M, N, K), NaN = missing."""
+    """Windows x (M, N, L * wide), their channels (M, N) and their futures y (M, N, K), NaN = missing."""
 
     x: Floats
     channel: NDArray[np.int64]
@@ -33,8 +33,9 @@ class Batch(NamedTuple):
 
 
 def takes(form: Form, params: dict[str, Tensor]) -> bool:
-    """Whether the core can do it: one layer, float32 on the processor."""
-    return form.net.layers == 1 and all(w.device.type == "cpu" and w.dtype == torch.float32 for w in params.values())
+    """Whether the core can do it: one layer, float32 on the processor, nothing known ahead."""
+    plain = form.net.layers == 1 and not form.features
+    return plain and all(w.device.type == "cpu" and w.dtype == torch.float32 for w in params.values())
 
 
 def loss(params: dict[str, Tensor], form: Form, batch: Batch, drop: Drop | None = None) -> Tensor:
@@ -100,8 +101,8 @@ class _Pass:
         """Answers (M, N, answers * answer)."""
         form, w, (models, n, _) = self.form, self.w, self.batch.x.shape
         cell, hidden = form.net.cell, form.net.hidden
-        x = self.batch.x[..., form.lookback % form.segment :]
-        self.x = np.ascontiguousarray(x).reshape(models, n, -1, form.segment)
+        x = self.batch.x[..., form.lookback % form.segment * form.wide :]
+        self.x = np.ascontiguousarray(x).reshape(models, n, -1, form.segment * form.wide)
         self.state = np.empty((2 if cell == "lstm" else 1, models, n, hidden), np.float32)
         _, self.tape = cpu.forward(
             cell, self.x, (), self.past, None, tuple(self.state), reverse=False, keep=True, count=1

@@ -25,16 +25,18 @@ from .. import save
 from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale, learn as learn_scale
-from ..series import SECOND, Series
-from ..settings import Epoch, Network, Onward, Size, Training, Tried
+from ..series import Series
+from ..settings import Beside, Epoch, Network, Onward, Size, Training, Tried
 from ..windows import on_grid, windows
-from . import segments, verbs, windowed
+from . import coming, segments, verbs, windowed
+from .coming import Coming
 from .naive import Rules
 from .outlook import Backtest, Forecast, verdict
 from .segments import FORECASTING, Form
 from .verbs import State
 from .windowed import Model
 
+Floats = NDArray[np.float64]
 LOOKBACK = 256
 LEVELS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995)
 
@@ -88,6 +90,7 @@ class Forecaster:
         X: Any,
         y: object = None,
         *,
+        beside: Beside | None = None,
         exclude: Iterable[tuple[Any, Any]] = (),
         interval: str | float | None = None,
         checkpoint: str | Path | None = None,
@@ -98,6 +101,7 @@ class Forecaster:
         """Learn from history how what comes depends on what was; returns self.
 
         X           Series, array (T, C), data frame, or a path that `read` understands
+        beside      what a forecast rests on beside each channel's own past: `Beside(known=("price",), calendar=True)`
         exclude     stretches (start, end) to be treated as missing
         interval    seconds between rows where X has no clock ("1s" if not given)
         checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
@@ -106,30 +110,35 @@ class Forecaster:
         on_epoch    called with each epoch's record
         """
         series = verbs.as_series(X, interval=interval)
-        form, levels = self._form(len(series.channels), len(series)), self._levels()
+        beside, levels = Beside() if beside is None else beside, self._levels()
+        channels = coming.named(series, beside.known)
+        form = self._form(series, len(channels), beside)
         verbs.resumable(resume, checkpoint)
         from .. import tuning  # running a model needs neither
         from . import practice
 
-        values = np.where(series.outside(exclude)[:, None], series.values, np.nan)
+        columns = series.select((*channels, *beside.known)).values
+        values = np.where(series.outside(exclude)[:, None], columns, np.nan)
         # no window bridges a hole that is longer than what is remembered
-        rows, _ = on_grid(values, series.times, series.interval, most=form.lookback + form.horizon)
+        rows, at = on_grid(values, series.times, series.interval, most=form.lookback + form.horizon)
         parts = practice.split(len(rows), form, self.held_out, series.name)
+        rows, known = rows[:, : form.channels], rows[:, form.channels :]
         scale = learn_scale(rows[: parts["train"][1]])
         z, training = scale.apply(rows), self.training
+        u, ahead = coming.learn(form, z, known, coming.times(at, series), parts)
         if training is None:
             learned = parts["train"][1] - form.lookback - form.horizon + 1
             training = practice.paced(FORECASTING[self.size][1], learned * form.channels)
 
         def past(net: Network) -> practice.History:
-            return practice.History(z, msgspec.structs.replace(form, net=net), parts)
+            return practice.History(z, msgspec.structs.replace(form, net=net), parts, u, ahead.effect)
 
         found = tuning.learn(
             self, lambda net, device: practice.problem(past(net), training, self.seed, device),
             form.net, training, checkpoint=checkpoint, resume=resume, tune=tune, on_epoch=on_epoch,
         )  # fmt: skip
-        model, errors = practice.finish(past(found.net), scale, found.run.weights, levels)
-        self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
+        model, errors = practice.finish(past(found.net), scale, ahead, found.run.weights, levels)
+        self.channels_, self.known_, self.interval_, self.clock_ = channels, beside.known, series.interval, series.clock
         self.model_, self.errors_, self.split_ = model, errors, parts
         self.history_, self.device_, self.tried_ = found.run.history, found.run.device, found.tried
         few = self._few(len(past(found.net).origins("calibrate")))
@@ -156,34 +165,38 @@ class Forecaster:
         self._fitted()
         return State(windowed.start(self.model_.form), self.fingerprint_)
 
-    def apply(self, X: Any, state: State | None = None) -> Forecast:
+    def apply(self, X: Any, state: State | None = None, *, ahead: Any = None) -> Forecast:
         """The forecast after the last row of X; with `state`, as the continuation of what it has seen.
+
+        ahead  the columns that are known ahead (`known_`), for the next `horizon` rows: a table, Series or array
 
         In pieces it ends with the same bits as in one: what is remembered are the last `lookback` rows.
         """
         self._fitted()
-        series, notes = verbs.match(verbs.given(X, self.interval_), self.channels_, self.interval_, self.clock_)
+        given = verbs.given(X, self.interval_)
+        series, notes = verbs.match(given, self._columns, self.interval_, self.clock_)
         state = self.start() if state is None else state
-        return self._ahead(series.values, self._times(series, state), state, (series.name, notes))
+        return self._ahead(series.values, self._times(series, state), state, (series.name, notes), ahead)
 
     def step(
         self, reading: Mapping[str, float] | Iterable[float] | float, state: State, *, time: Any = None,
-        learn: bool | Onward = False, target: None = None,
+        learn: bool | Onward = False, target: None = None, ahead: Any = None,
     ) -> tuple[Forecast, State]:  # fmt: skip
         """One reading in, one forecast out, with the state to go on from; the same bits as `apply` on the whole.
 
-        reading  channel name -> value, or the values in the order of `channels_`; None or NaN = missing
+        reading  channel name -> value, or the values in the order of `channels_`, then `known_`; None or NaN = missing
         time     when it was read; one interval after the last if not given
         learn    True: forecast, then learn from windows whose future has come (`hindsight`), in the state
         target   None: the truth comes with later readings
+        ahead    the next `horizon` rows of what is known ahead, as in `apply`
         """
         self._fitted()
         verbs.unasked(learn, target)
-        values = verbs.row(reading, self.channels_)
+        values = verbs.row(reading, self._columns)
         now = verbs.moment(self._next(state, 1)[0] if time is None else time)
         self._later(now, state)
         times = np.array([now], dtype=np.int64)
-        found = self._ahead(values, times, state, ("reading", []))
+        found = self._ahead(values, times, state, ("reading", []), ahead)
         if not learn:
             return found, found.state
         from . import hindsight
@@ -195,18 +208,27 @@ class Forecaster:
 
         In one pass over batches of windows: nothing is fitted again, and each forecast is the one that `apply` would
         have given. X should be later than what was learned from; put the `lookback` rows before the first moment in.
+        What is known ahead (`known_`) is taken from X, as if it had been known exactly.
         """
         self._fitted()
         if every < 1:
             raise SettingError(f"every={every}", wanted="1 or more")
-        series, form, model = verbs.matched(self, X), self.model_.form, self.model_
+        series = verbs.match(verbs.given(X, self.interval_), self._columns, self.interval_, self.clock_)[0]
+        form, model = self.model_.form, self.model_
         most = form.lookback + form.horizon
         rows, at = on_grid(series.values, series.times, self.interval_, most=most)
         ends = at[(at >= form.lookback - 1) & (at < len(rows) - form.horizon)][::every]
         if not len(ends):
             wanted = f"at least {most:,}: {form.lookback} before the first forecast and {form.horizon} after it"
             raise DataError(f"{len(rows):,} rows", wanted=wanted, where=series.name)
-        said, errors = windowed.judged(model, model.scale.apply(rows), ends - form.lookback + 1)
+        known, rows = windows(rows[:, form.channels :], most), rows[:, : form.channels]
+
+        def features(first: NDArray[np.int64]) -> Floats:
+            last = series.times[np.searchsorted(at, first + form.lookback - 1)]
+            return coming.features(form, model.coming.scale, known[first], last, self.interval_)
+
+        told = features if form.features else None
+        said, errors = windowed.judged(model, model.scale.apply(rows), ends - form.lookback + 1, told)
         times, truth = series.times[np.searchsorted(at, ends)], windows(rows[form.lookback :], form.horizon)
         return Backtest(
             series.name, self.channels_, times, model.scale.undo(said), truth[ends - form.lookback + 1],
@@ -214,7 +236,7 @@ class Forecaster:
         )  # fmt: skip
 
     def _ahead(
-        self, values: NDArray[np.float64], times: NDArray[np.int64], state: State, told: tuple[str, list[str]]
+        self, values: Floats, times: NDArray[np.int64], state: State, told: tuple[str, list[str]], ahead: Any
     ) -> Forecast:
         verbs.same_model(state.model, self.fingerprint_)
         model, (last, seen) = verbs.running(self.model_, state.arrays), state.arrays["clock"].tolist()
@@ -222,13 +244,30 @@ class Forecaster:
         rows, _ = on_grid(values, times, interval, last=last if seen else None, most=form.lookback)
         known = np.concatenate([state.arrays["rows"], rows])[-form.lookback :]
         seen = min(seen + len(rows), form.lookback) if self.clock_ else seen + len(values)
-        notes = [*told[1], *self._doubts(known, seen)]
-        ticks = times[-1] + np.rint(np.arange(1, form.horizon + 1) * (interval * SECOND)).astype(np.int64)
-        mean = model.scale.undo(windowed.ahead(model, model.scale.apply(known)[None])[windowed.OURS][0])
+        notes = [*told[1], *self._doubts(known[:, : form.channels], seen)]
+        ticks, past = coming.after(times[-1], form.horizon, interval), known[:, : form.channels]
+        u = self._features(known[:, form.channels :], ahead, ticks, times[-1:])
+        mean = model.scale.undo(windowed.ahead(model, model.scale.apply(past)[None], u)[windowed.OURS][0])
         bands = model.bands * model.scale.spread
         own = {"rows": known, "clock": np.array([times[-1], seen], dtype=np.int64)}
         after = State({**state.arrays, **own}, state.model)
         return Forecast(told[0], self.channels_, ticks, mean, model.levels, bands, tuple(notes), after)
+
+    def _features(self, known: Floats, ahead: Any, ticks: NDArray[np.int64], last: NDArray[np.int64]) -> Floats | None:
+        form = self.model_.form
+        if ahead is not None and not form.known:
+            raise SettingError("ahead= for a forecaster that knows nothing ahead", do="fit it with Beside(known=...)")
+        if not form.features:
+            return None
+        planned = np.zeros((form.horizon, 0))
+        if form.known:
+            planned = coming.planned(ahead, self.known_, ticks, self.interval_, self.clock_)
+        whole = np.concatenate([known, planned])[None]
+        return coming.features(form, self.model_.coming.scale, whole, last, self.interval_)
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return (*self.channels_, *self.known_)
 
     def _doubts(self, known: NDArray[np.float64], seen: int) -> list[str]:
         """What makes this forecast worth less than others."""
@@ -268,7 +307,7 @@ class Forecaster:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "errors": self.errors_}
         inside = {"form": self.model_.form, "share": self.model_.share, "tried": self.tried_}
-        spec = {"task": "forecast", "params": self.get_params(), **facts, **inside}
+        spec = {"task": "forecast", "params": self.get_params(), "known": self.known_, **facts, **inside}
         save.write(path, "model", msgspec.to_builtins(spec), self._arrays())
 
     def load_state(self, path: str | Path) -> State:
@@ -285,16 +324,19 @@ class Forecaster:
         model = self.model_
         arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
         arrays |= verbs.flat(model.scale, "scale") | verbs.flat(model.rules, "rules")
+        arrays |= verbs.flat(model.coming, "coming") if model.form.features else {}
         return arrays | {"levels": model.levels, "bands": model.bands}
 
     def _fingerprint(self) -> str:
-        return verbs.fingerprint(self._arrays(), {"channels": self.channels_, "share": self.model_.share})
+        names = {"channels": self.channels_} | ({"known": self.known_} if self.known_ else {})
+        return verbs.fingerprint(self._arrays(), {**names, "share": self.model_.share})
 
     @classmethod
     def from_file(cls, file: File) -> Self:
         """The forecaster that `save` wrote; `tidegate.load` calls this."""
         spec = verbs.decode(file, Spec)
-        if spec.form.channels != len(spec.channels) or not 0 <= spec.share <= 1:
+        counts = len(spec.channels), len(spec.known)
+        if (spec.form.channels, spec.form.known) != counts or not 0 <= spec.share <= 1:
             raise ModelFileError("its specification contradicts itself", where=str(file.path), do="save it again")
         arrays = file.arrays(_implied(spec))
         scale, rules = verbs.built(Scale, arrays, "scale"), verbs.built(Rules, arrays, "rules")
@@ -302,7 +344,9 @@ class Forecaster:
             raise ModelFileError("its period is longer than its memory", where=str(file.path), do="save it again")
         weights, (levels, bands) = verbs.under(arrays, "network"), (arrays[name] for name in ("levels", "bands"))
         task = cls(**msgspec.structs.asdict(spec.params))
-        task.model_ = Model(spec.form, weights, scale, rules, spec.share, levels, bands)
+        ahead = verbs.built(Coming, arrays, "coming") if spec.form.features else coming.nothing(spec.form.channels)
+        task.model_ = Model(spec.form, weights, scale, rules, spec.share, levels, bands, ahead)
+        task.known_ = spec.known
         task.channels_, task.interval_, task.clock_ = spec.channels, spec.interval, spec.clock
         task.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate") if name in spec.split}
         task.history_, task.tried_, task.notes_ = spec.history, spec.tried, spec.notes
@@ -352,12 +396,15 @@ class Forecaster:
     def _fitted(self) -> None:
         verbs.require_fitted(self, "model_")
 
-    def _form(self, channels: int, rows: int) -> Form:
+    def _form(self, series: Series, channels: int, beside: Beside) -> Form:
         net = verbs.chosen(self, FORECASTING)
         if not isinstance(self.held_out, float) or not 0 < self.held_out < 1:
             raise SettingError(f"held_out is {self.held_out}", wanted="a share of the history, between 0 and 1")
-        lookback = max(4, min(LOOKBACK, rows // 3)) if self.lookback is None else self.lookback
-        return Form(channels=channels, horizon=self.horizon, lookback=lookback, net=net, models=segments.MODELS)
+        lookback = max(4, min(LOOKBACK, len(series) // 3)) if self.lookback is None else self.lookback
+        return Form(
+            channels=channels, horizon=self.horizon, lookback=lookback, net=net, models=segments.MODELS,
+            joint=beside.joint, known=len(beside.known), calendar=coming.cycles(series) if beside.calendar else (),
+        )  # fmt: skip
 
     def _levels(self) -> NDArray[np.float64]:
         levels = np.array(self.levels, dtype=np.float64)
@@ -401,6 +448,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     errors: dict[str, tuple[float, float]]
     form: Form
     share: float
+    known: tuple[str, ...] = ()
 
 
 def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -410,4 +458,7 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     }
     table |= dict.fromkeys(("scale/center", "scale/spread"), ((form.channels,), "float64"))
     table |= {"rules/period": ((1,), "int64"), "rules/linear": ((form.horizon, form.lookback), "float32")}
+    if form.features:
+        table |= dict.fromkeys(("coming/scale/center", "coming/scale/spread"), ((form.known,), "float64"))
+        table |= {"coming/effect": ((form.features, form.channels), "float64")}
     return table | {"levels": ((count,), "float64"), "bands": ((count, form.horizon, form.channels), "float64")}

@@ -15,7 +15,7 @@ from .. import network, windows
 from ..errors import SettingError
 from ..kernels.traced import Traced
 from ..settings import Onward
-from . import naive, onward, segments, windowed
+from . import coming, naive, onward, segments, windowed
 from .outlook import Forecast
 from .verbs import Arrays, State
 from .windowed import Floats, Model
@@ -32,18 +32,20 @@ def on(
         raise SettingError("a target for a forecast", wanted="none", do="the truth comes with the next readings")
     pace, model, arrays = onward.asked(learn), task.model_, said.state.arrays
     rows = model.form.lookback + model.form.horizon + pace.every - 1
+    c = model.form.channels
     if "online/rows" not in arrays:
         arrays = {**arrays, **begin(model, rows)}
     elif len(arrays["online/rows"]) != rows:
         arrays = {**arrays, **window(model, rows)}
     last, seen = before.arrays["clock"].tolist()
     come, _ = windows.on_grid(*row, task.interval_, last=last if seen else None, most=rows)
-    arrays["online/rows"] = onward.pushed(arrays["online/rows"], model.scale.apply(come))
+    scaled = np.concatenate([model.scale.apply(come[:, :c]), come[:, c:]], axis=1)
+    arrays["online/rows"] = onward.pushed(arrays["online/rows"], scaled)
     arrays["online/filled"] = np.minimum(arrays["online/filled"] + len(come), rows)
     arrays["online/read"] = arrays["online/read"] + 1
     if arrays["online/filled"][0] == rows and onward.due(arrays, pace) and model.share:
-        z = arrays["online/rows"]
-        arrays = onward.step(arrays, lambda weights: loss(weights, model, z), pace, many=True)
+        z, u = arrays["online/rows"][:, :c], features(model, arrays["online/rows"], row[1], task.interval_)
+        arrays = onward.step(arrays, lambda weights: loss(weights, model, z, u), pace, many=True)
     return said, State(arrays, said.state.model)
 
 
@@ -53,25 +55,36 @@ def begin(model: Model, rows: int) -> Arrays:
 
 
 def window(model: Model, rows: int) -> Arrays:
-    """The last rows, scaled, NaN = missing, before there were any."""
-    blank = np.full((rows, model.form.channels), np.nan)
+    """The last rows, scaled, NaN = missing, before there were any; known columns, last, in their units."""
+    blank = np.full((rows, model.form.channels + model.form.known), np.nan)
     return {"online/rows": blank, "online/filled": np.zeros(1, dtype=np.int64)}
 
 
-def loss(weights: network.Params, model: Model, z: Floats) -> Traced:
+def features(model: Model, rows: Floats, now: Any, interval: float) -> Floats | None:
+    """Features (n, L + K, F) of all windows in the last rows (R, C + Fk), of which the last is of `now` (1,)."""
+    form = model.form
+    if not form.features:
+        return None
+    known = windows.windows(rows[:, form.channels :], form.lookback + form.horizon)
+    last = coming.after(now, -len(rows), interval)[0, form.lookback - 1 : len(rows) - form.horizon]
+    return coming.features(form, model.coming.scale, known, last, interval)
+
+
+def loss(weights: network.Params, model: Model, z: Floats, u: Floats | None = None) -> Traced:
     """The mean absolute error of answers to all windows in scaled rows (R, C), where something was read.
 
     The sum over the models of an ensemble, each with the linear map as if it were the only one.
     """
-    form, c = model.form, z.shape[1]
-    whole = windows.windows(z, form.lookback + form.horizon).swapaxes(1, 2).reshape(-1, form.lookback + form.horizon)
-    x, last = windowed.relative(np.ascontiguousarray(whole[:, : form.lookback]))
-    y = np.clip(whole[:, form.lookback :] - last, -windowed.FAR, windowed.FAR).astype(np.float32)
-    line, seen = naive.linear(model.rules, x), ~np.isnan(y)
+    form, whole = model.form, windows.windows(z, model.form.lookback + model.form.horizon)
+    read, future = windowed.posed(form, whole[:, : form.lookback], u, model.coming.effect), whole[:, form.lookback :]
+    future = future if u is None else future - coming.does(model.coming.effect, u[:, form.lookback :])
+    future = future.swapaxes(1, 2).reshape(len(read.x), form.horizon)
+    y = np.clip(future - read.last, -windowed.FAR, windowed.FAR).astype(np.float32)
+    line, seen = naive.linear(model.rules, read.x), ~np.isnan(y)
     total: Any = np.float32(0)
     for m in range(form.models):
         own = {name: w[m] for name, w in weights.items()}
-        told = segments.forward(own, form, x, np.tile(np.arange(c), len(whole) // c))
+        told = segments.forward(own, form, read.wide, read.channel, ahead=read.ahead)
         said = line + np.float32(model.share) * (told - line)
         total = total + (abs(said - np.nan_to_num(y)) * seen).sum() / np.float32(max(1, seen.sum()))
     found: Traced = total

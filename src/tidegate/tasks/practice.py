@@ -27,7 +27,8 @@ from ..scale import Scale
 from ..settings import Training
 from ..train import Problem
 from ..windows import windows
-from . import naive, segments, windowed
+from . import coming, naive, segments, windowed
+from .coming import Coming
 from .naive import Rules
 from .segments import Form
 from .windowed import Errors, Model
@@ -45,11 +46,33 @@ JUDGED = 1500  # origins at most, evenly spaced, by which choices are made and q
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """Scaled rows (T, C), one every interval, NaN = missing; `parts` are the rows [first, stop) of the futures."""
+    """Scaled rows (T, C), one every interval, NaN = missing; `parts` are the rows [first, stop) of the futures.
+
+    u (T, F) are the features of each row, and `effect` (F, C) is what they do; None: nothing is known ahead.
+    """
 
     z: Floats
     form: Form
     parts: dict[str, tuple[int, int]]
+    u: Floats | None = None
+    effect: Floats | None = None
+
+    @cached_property
+    def own(self) -> Floats:
+        """The rows without what is known to have moved them."""
+        return self.z if self.u is None or self.effect is None else self.z - coming.does(self.effect, self.u)
+
+    def features(self, first: NDArray[np.int64]) -> Floats | None:
+        """Features (..., L + K, F) of the windows that begin at some rows (...)."""
+        if self.u is None:
+            return None
+        found: Floats = self._known[first].swapaxes(-1, -2)
+        return found
+
+    @cached_property
+    def _known(self) -> Floats:
+        length = self.form.lookback + self.form.horizon
+        return np.lib.stride_tricks.sliding_window_view(np.zeros((0, 0)) if self.u is None else self.u, length, axis=0)
 
     def origins(self, part: str | tuple[int, int], most: int | None = None) -> NDArray[np.int64]:
         """The first row of each window whose future lies inside a stretch; at most `most`, evenly spaced."""
@@ -73,7 +96,7 @@ class History:
     @cached_property
     def futures(self) -> NDArray[Any]:
         """All windows with their futures, as a view: (C, T - L - K + 1, L + K); float32 if `plain`."""
-        rows = np.ascontiguousarray(self.z.T, dtype=np.float32 if self.plain else np.float64)
+        rows = np.ascontiguousarray(self.own.T, dtype=np.float32 if self.plain else np.float64)
         found: NDArray[Any] = np.lib.stride_tricks.sliding_window_view(
             rows, self.form.lookback + self.form.horizon, axis=1
         )
@@ -82,7 +105,7 @@ class History:
     @cached_property
     def plain(self) -> bool:
         """Whether nothing is missing and nothing far off: windows can be taken as they are."""
-        return bool((np.abs(self.z) < 64).all())
+        return bool((np.abs(self.own) < 64).all())
 
     def gather(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         """The pasts (..., L) as the network reads them, their futures (..., K) meant likewise, and their channels."""
@@ -96,6 +119,14 @@ class History:
         x, last = windowed.relative(past)
         y = np.clip(future - last.reshape(*pairs.shape, 1), -windowed.FAR, windowed.FAR)
         return x.reshape(*pairs.shape, lookback), y.astype(np.float32), channel
+
+    def read(self, pairs: NDArray[np.int64], x: NDArray[np.float32]) -> tuple[NDArray[np.float32], Any]:
+        """What the network reads of pasts that `gather` gave: `wide` and `ahead`, as `windowed.Posed` has them."""
+        c = self.z.shape[1]
+        first, others = pairs // c, None
+        if self.form.joint:
+            others = np.stack([self.gather(first * c + channel)[0] for channel in range(c)], axis=-1)
+        return windowed.beside(self.form, x, others, self.features(first))
 
 
 def split(rows: int, form: Form, held_out: float, name: str) -> dict[str, tuple[int, int]]:
@@ -128,7 +159,7 @@ def paced(training: Training, windows: int) -> Training:
 
 def problem(past: History, training: Training, seed: int, device: str) -> Problem:
     """What `train.fit` is to learn: the futures of random windows of single channels, by each model from its own."""
-    identity = hashlib.sha256(past.z.tobytes() + msgspec.json.encode([past.form, past.parts])).hexdigest()
+    identity = hashlib.sha256(past.own.tobytes() + msgspec.json.encode([past.form, past.parts])).hexdigest()
     rows = past.pairs("train"), past.pairs("valid", JUDGED // 4)
     if not len(rows[0]):
         raise DataError("no window has anything to learn from", wanted="readings before and after one moment")
@@ -149,13 +180,15 @@ class _Loss:
         self.descent = descent
 
     def __call__(self, params: dict[str, Tensor], rows: NDArray[np.int64], generators: Any) -> Tensor:
-        form, (x, y, channel) = self.past.form, self.past.gather(rows)
+        form, (own, y, channel) = self.past.form, self.past.gather(rows)
+        x, ahead = self.past.read(rows, own)
         drop = self._drop(generators) if generators and form.net.dropout else None
         if self.descent.takes(form, params):
             return self.descent.loss(params, form, self.descent.Batch(x, channel, y, self.past.plain), drop)
         inputs, wanted = (self.torch.as_tensor(a, device=self.device) for a in (x, np.nan_to_num(y)))
+        ahead = None if ahead is None else self.torch.as_tensor(ahead, device=self.device)
         seen = self.torch.as_tensor(~np.isnan(y), device=self.device)
-        said = segments.forward(params, form, inputs, channel, drop)
+        said = segments.forward(params, form, inputs, channel, drop, ahead)
         total: Tensor = ((said - wanted).abs() * seen).sum((-2, -1)) / seen.sum((-2, -1)).clamp(min=1)
         return total
 
@@ -214,10 +247,11 @@ def share(past: History, model: Model) -> float:
     count = 0
     pairs = np.concatenate([past.pairs(part, JUDGED) for part in ("valid", "calibrate")])
     for first in range(0, len(pairs), windowed.ROWS):
-        x, y, channel = past.gather(pairs[first : first + windowed.ROWS])
-        line = naive.linear(model.rules, x)
+        some = pairs[first : first + windowed.ROWS]
+        x, y, channel = past.gather(some)
+        line, (wide, ahead) = naive.linear(model.rules, x), past.read(some, x)
         e = np.nan_to_num(y - line).astype(np.float64)
-        d = np.where(np.isnan(y), 0, windowed.network(model, x, channel) - line).astype(np.float64)
+        d = np.where(np.isnan(y), 0, windowed.network(model, wide, channel, ahead) - line).astype(np.float64)
         along, across, rest = along + float((d * e).sum()), across + float((d * d).sum()), rest + float((e * e).sum())
         count += int((~np.isnan(y)).sum())
     if not across:
@@ -226,14 +260,14 @@ def share(past: History, model: Model) -> float:
     return min(1.0, max(0.0, along / across - SURE * math.sqrt(noise / across)))
 
 
-def finish(past: History, scale: Scale, weights: network.Params, levels: Floats) -> tuple[Model, Errors]:
+def finish(past: History, scale: Scale, known: Coming, weights: network.Params, levels: Floats) -> tuple[Model, Errors]:
     """The running model, and the errors on the calibration stretch, which has chosen nothing but the share."""
     empty = np.zeros((len(levels), past.form.horizon, past.form.channels))
     first, both = rules(past)
-    model = Model(past.form, weights, scale, first, 1.0, levels, empty)
+    model = Model(past.form, weights, scale, first, 1.0, levels, empty, known)
     model = msgspec.structs.replace(model, share=share(past, model), rules=both)
     origins = past.origins("calibrate", JUDGED)
-    said, errors = windowed.judged(model, past.z, origins)
+    said, errors = windowed.judged(model, past.z, origins, past.features)
     residuals = windows(past.z[past.form.lookback :], past.form.horizon)[origins] - said
     return msgspec.structs.replace(model, bands=conformal(residuals, levels)), errors
 

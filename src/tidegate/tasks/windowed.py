@@ -6,13 +6,16 @@ beside it, so they give the same bits. Memory is the window itself: the last `lo
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import windows
 from ..scale import Scale
-from . import naive, segments
+from . import coming, naive, segments
+from .coming import Coming, Features
 from .naive import Rules
 from .segments import Form
 
@@ -27,6 +30,7 @@ class Model(msgspec.Struct, frozen=True, eq=False):
     """Everything that running needs.
 
     share    how much of an answer is the network's; the rest is the linear map's
+    coming   what is known of the future, and what it does
     levels   (Q,) of the quantiles; bands (Q, K, C): how far each lies from the forecast, scaled
     """
 
@@ -37,6 +41,57 @@ class Model(msgspec.Struct, frozen=True, eq=False):
     share: float
     levels: Floats
     bands: Floats
+    coming: Coming
+
+
+class Posed(NamedTuple):
+    """Windows of one channel each, as they are read.
+
+    x        (N, L) the past without what is known to have moved it, minus its last value, nothing missing
+    last     (N, 1) that value; NaN where nothing was seen
+    channel  (N,) the number of each window's channel
+    wide     (N, L * wide) what the network reads: `x`, and what stands beside it
+    ahead    (N, answers, answer * features) what it knows of the future, or None
+    """
+
+    x: NDArray[np.float32]
+    last: Floats
+    channel: NDArray[np.int64]
+    wide: NDArray[np.float32]
+    ahead: NDArray[np.float32] | None
+
+
+def posed(form: Form, z: Floats, u: Floats | None, effect: Floats) -> Posed:
+    """Scaled windows (N, L, C) and their features (N, L + K, F) as windows of one channel each, N * C of them."""
+    n, lookback, c = z.shape
+    own = z if u is None else z - coming.does(effect, u[:, :lookback])
+    x, last = _each(own)
+    others = np.repeat(x.reshape(n, c, lookback).swapaxes(1, 2), c, axis=0) if form.joint else None
+    wide, ahead = beside(form, x, others, None if u is None else np.repeat(u, c, axis=0))
+    return Posed(x, last, np.tile(np.arange(c), n), wide, ahead)
+
+
+def _each(z: Floats) -> tuple[NDArray[np.float32], Floats]:
+    """Windows (N, L, C) as windows of one channel each, relative."""
+    n, lookback, c = z.shape
+    return relative(np.ascontiguousarray(z.swapaxes(1, 2)).reshape(n * c, lookback))
+
+
+def beside(form: Form, x: NDArray[np.float32], others: Any, u: Any) -> tuple[NDArray[np.float32], Any]:
+    """What the network reads of windows (..., L): `wide` and `ahead`, as `Posed` has them.
+
+    others (..., L, C) are the windows of all channels if `joint`, u (..., L + K, F) features; None: there are none.
+    """
+    if others is None and u is None:
+        return x, None
+    parts = [x[..., None], *([] if others is None else [others])]
+    if u is None:
+        return np.concatenate(parts, axis=-1).reshape(*x.shape[:-1], -1), None
+    u = u.astype(np.float32)
+    wide = np.concatenate([*parts, u[..., : form.lookback, : form.known]], axis=-1)
+    blank = [(0, 0)] * (u.ndim - 2) + [(0, form.answers * form.answer - form.horizon), (0, 0)]
+    ahead = np.pad(u[..., form.lookback :, :], blank)
+    return wide.reshape(*x.shape[:-1], -1), ahead.reshape(*x.shape[:-1], form.answers, -1)
 
 
 def relative(x: Floats) -> tuple[NDArray[np.float32], Floats]:
@@ -53,36 +108,41 @@ def relative(x: Floats) -> tuple[NDArray[np.float32], Floats]:
     return np.nan_to_num(np.clip(x - last, -FAR, FAR)).astype(np.float32), last
 
 
-def network(model: Model, x: NDArray[np.float32], channel: NDArray[np.int64]) -> NDArray[np.float32]:
-    """What the networks say alone, in the mean, of windows (N, L) of the channels numbered in `channel`."""
+def network(
+    model: Model, x: NDArray[np.float32], channel: NDArray[np.int64], ahead: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """What the networks say alone, in the mean, of windows (N, L * wide) of the channels numbered in `channel`."""
     found = np.zeros((len(x), model.form.horizon), np.float32)
     for m in range(model.form.models):
-        found += segments.forward({name: w[m] for name, w in model.weights.items()}, model.form, x, channel)
+        own = {name: w[m] for name, w in model.weights.items()}
+        found += segments.forward(own, model.form, x, channel, ahead=ahead)
     return found / np.float32(model.form.models)
 
 
-def ahead(model: Model, z: Floats, *, beside: bool = False) -> dict[str, Floats]:
-    """Scaled windows (N, L, C) -> scaled forecasts (N, K, C), as "forecaster"; with `beside`, those of the rules too.
+def ahead(model: Model, z: Floats, u: Floats | None = None, *, rules: bool = False) -> dict[str, Floats]:
+    """Scaled windows (N, L, C) -> scaled forecasts (N, K, C), as "forecaster"; with `rules`, those of the rules too.
 
-    NaN for a channel of which the window holds nothing.
+    u (N, L + K, F) is what is known. NaN for a channel of which the window holds nothing.
     """
-    n, _, c = z.shape
-    size = max(1, ROWS // c)
-    parts = [_some(model, z[i : i + size], beside) for i in range(0, n, size)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _some(model: Model, z: Floats, beside: bool) -> dict[str, Floats]:
     n, lookback, c = z.shape
-    x, last = relative(np.ascontiguousarray(z.swapaxes(1, 2)).reshape(n * c, lookback))
-    rules = naive.answers(model.rules, x) if beside else {}
-    line = rules["linear"] if beside else naive.linear(model.rules, x)
-    mixed = line + model.share * (network(model, x, np.tile(np.arange(c), n)) - line) if model.share else line
-    told = {OURS: mixed, **rules}
-    return {name: (last + y).reshape(n, c, -1).swapaxes(1, 2) for name, y in told.items()}
+    read = posed(model.form, z, u, model.coming.effect)
+    line = naive.linear(model.rules, read.x)
+    said = network(model, read.wide, read.channel, read.ahead) if model.share else line
+    told = {OURS: line + model.share * (said - line) if model.share else line, "linear": line}
+    found = {name: (read.last + y).reshape(n, c, -1).swapaxes(1, 2) for name, y in told.items()}
+    if u is not None:
+        moved = coming.does(model.coming.effect, u[:, lookback:])
+        found = {name: y + moved for name, y in found.items()}
+    if not rules:
+        return {OURS: found[OURS]}
+    x, last = (read.x, read.last) if u is None else _each(z)
+    plain = {name: (last + y).reshape(n, c, -1).swapaxes(1, 2) for name, y in naive.answers(model.rules, x).items()}
+    return {**found, **{name: y for name, y in plain.items() if name not in found}}
 
 
-def judged(model: Model, z: Floats, origins: NDArray[np.int64]) -> tuple[Floats, Errors]:
+def judged(
+    model: Model, z: Floats, origins: NDArray[np.int64], features: Features | None = None
+) -> tuple[Floats, Errors]:
     """Forecasts (N, K, C) from the windows of z (T, C) that begin at `origins`, and errors, of the rules too."""
     form = model.form
     pasts, futures = windows.windows(z, form.lookback), windows.windows(z[form.lookback :], form.horizon)
@@ -90,7 +150,8 @@ def judged(model: Model, z: Floats, origins: NDArray[np.int64]) -> tuple[Floats,
     totals = {name: np.zeros(3) for name in (OURS, *naive.NAMES)}
     for first in range(0, len(origins), size):
         at = origins[first : first + size]
-        found, truth = ahead(model, pasts[at], beside=True), futures[at]
+        u = None if features is None else features(at)
+        found, truth = ahead(model, pasts[at], u, rules=True), futures[at]
         known = ~np.isnan(truth + found[OURS])
         for name, answer in found.items():
             miss = (answer - truth)[known]
@@ -101,8 +162,8 @@ def judged(model: Model, z: Floats, origins: NDArray[np.int64]) -> tuple[Floats,
 
 
 def start(form: Form) -> dict[str, NDArray[np.generic]]:
-    """The state before anything was read: no row, and no time."""
-    return {"rows": np.full((form.lookback, form.channels), np.nan), "clock": np.zeros(2, dtype=np.int64)}
+    """The state before anything was read: no row (known columns come last), and no time."""
+    return {"rows": np.full((form.lookback, form.channels + form.known), np.nan), "clock": np.zeros(2, dtype=np.int64)}
 
 
 def quantiles(levels: Floats, bands: Floats, q: float) -> Floats:
