@@ -14,7 +14,7 @@ import pytest
 import tidegate as tg
 from tidegate import train
 from tidegate.series import SECOND, Series, check
-from tidegate.tasks import naive, practice, segments, windowed
+from tidegate.tasks import bands, naive, practice, segments, windowed
 from tidegate.tasks.segments import Form
 
 torch = pytest.importorskip("torch")
@@ -55,7 +55,7 @@ def gaps(series: Series) -> Series:
 
 
 def same(a: tg.Forecast, b: tg.Forecast) -> None:
-    for name in ("times", "mean", "bands", "levels"):
+    for name in ("times", "mean", "bands", "breadth", "levels"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     for name, array in a.state.arrays.items():
         np.testing.assert_array_equal(array, b.state.arrays[name])
@@ -385,13 +385,13 @@ def test_conformal_quantiles_hold_for_the_next_draw() -> None:
     rng, inside = np.random.default_rng(0), []
     for _ in range(4000):
         drawn = rng.standard_normal(30)
-        low, high = practice.conformal(drawn[:29], np.array([0.1, 0.9]))
+        low, high = bands.conformal(drawn[:29], np.array([0.1, 0.9]))
         inside.append(low <= drawn[29] <= high)
     assert np.mean(inside) == pytest.approx(0.8, abs=0.02)
     missing = np.where(np.arange(40) % 4 == 0, np.nan, np.arange(40.0))
     known = missing[~np.isnan(missing)]
     levels = np.array([0.2, 0.7])
-    np.testing.assert_array_equal(practice.conformal(missing, levels), practice.conformal(known, levels))
+    np.testing.assert_array_equal(bands.conformal(missing, levels), bands.conformal(known, levels))
 
 
 def test_the_linear_map_is_least_squares_where_the_penalty_is_small() -> None:
@@ -487,3 +487,52 @@ def test_ten_thousand_origins_take_seconds(forecaster: tg.Forecaster) -> None:
 def test_it_says_that_its_held_out_rows_had_a_say_in_how_much_is_the_networks(forecaster: tg.Forecaster) -> None:
     said = f"the networks' part of the answer, {forecaster.model_.share:.2f}, was chosen on held-out rows, among them"
     assert any(note.startswith(said) for note in forecaster.notes_)
+
+
+# --- bands that follow ----------------------------------------------------------------------------------------------
+
+
+def weather(rows: int, seed: int, calm: float = 0.4) -> Series:
+    """Noise around a wave, in spells of a hundred rows that are calm or stormy."""
+    rng, t = np.random.default_rng(seed), np.arange(rows)
+    size = np.where(t // 100 % 2, calm, 1.0)
+    return check(0.1 * np.sin(2 * np.pi * t / 24) + size * rng.standard_normal(rows), None, ["a"])
+
+
+def inside(test: tg.Backtest, rows: np.ndarray, level: float = 0.8) -> float:
+    low, high = test.quantile((1 - level) / 2)[rows], test.quantile((1 + level) / 2)[rows]
+    return float(((test.truth[rows] >= low) & (test.truth[rows] <= high)).mean())
+
+
+def test_bands_are_wide_in_a_storm_and_narrow_in_a_calm() -> None:
+    task = tg.Forecaster(horizon=6, lookback=48, held_out=0.4, **QUICK).fit(weather(3000, 0))
+    assert task.model_.follows >= 0.5
+    test = task.backtest(weather(1000, 1))
+    place = (test.times // SECOND) % 200  # of the last row that was read
+    storm, calm = (place >= 48) & (place < 93), (place >= 148) & (place < 193)
+    assert test.breadth[storm].mean() > 1.6 * test.breadth[calm].mean()
+    assert abs(inside(test, storm) - 0.8) < 0.1
+    assert abs(inside(test, calm) - 0.8) < 0.1
+    now = task.apply(weather(1000, 1)[:700])
+    at = int(np.searchsorted(test.times, now.times[0] - SECOND))
+    np.testing.assert_array_equal(test.breadth[at], now.breadth)
+    np.testing.assert_allclose(test.quantile(0.9)[at], now.quantile(0.9), rtol=1e-12)
+
+
+def test_where_noise_is_even_bands_do_not_follow(tmp_path: Path) -> None:
+    task = tg.Forecaster(horizon=6, lookback=48, held_out=0.4, **QUICK).fit(weather(3000, 0, calm=1.0))
+    assert task.model_.follows == 0
+    assert (task.backtest(weather(500, 1, calm=1.0)).breadth == 1).all()
+    task.save(tmp_path / "even")
+    assert tg.load(tmp_path / "even", tg.Forecaster).model_.follows == 0
+
+
+def test_how_far_bands_follow_is_what_serves_from_one_stretch_to_the_other() -> None:
+    rng = np.random.default_rng(0)
+    wider = rng.uniform(0.2, 3, (400, 1))
+    noise = rng.standard_normal((400, 3, 1))
+    follow, even = noise * wider[:, None], noise
+    assert bands.follows((follow[:200], wider[:200]), (follow[200:], wider[200:])) == 0.75
+    assert bands.follows((even[:200], wider[:200]), (even[200:], wider[200:])) == 0
+    silent = np.full((200, 3, 1), np.nan)
+    assert bands.follows((silent, wider[:200]), (silent, wider[:200])) == 0

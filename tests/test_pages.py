@@ -151,8 +151,8 @@ def test_what_is_drawn_are_the_rows_that_came_and_the_forecasts(forecaster: tg.F
     assert ahead.moments[-1] == later.times[-1]
     np.testing.assert_array_equal(ahead.mean[-1], now.mean)
     assert ahead.held == [0.5, 0.8, 0.9, 0.95]
-    np.testing.assert_allclose(now.mean + ahead.bands[-1], now.quantile(0.975))
-    np.testing.assert_allclose(now.mean + ahead.bands[1], now.quantile(0.05))
+    np.testing.assert_allclose(now.mean + ahead.breadth[-1] * ahead.bands[-1], now.quantile(0.975))
+    np.testing.assert_allclose(now.mean + ahead.breadth[-1] * ahead.bands[1], now.quantile(0.05))
     with_past = forecast.drawn(forecaster, now, test, [later])
     np.testing.assert_array_equal(with_past.times, later.times)
     alone = forecast.drawn(forecaster, now, None, [])

@@ -6,7 +6,7 @@ const inner = Math.max(0, data.held.indexOf(0.9)); // the band that the pointer 
 
 // The ends (low, high) of band b around the forecast of moment m; the widest lies outermost in `ends`.
 function band90(track, m, b) {
-  const count = data.ahead, at = (row, k) => track.ends[row * count + k], wide = 2 * data.held.length;
+  const count = data.ahead, at = (row, k) => track.breadth[m] * track.ends[row * count + k], wide = 2 * data.held.length;
   const mean = (k) => track.mean[m * count + k];
   return { low: steps.map((_, k) => mean(k) + at(data.held.length - 1 - b, k)), high: steps.map((_, k) => mean(k) + at(wide - data.held.length + b, k)) };
 }

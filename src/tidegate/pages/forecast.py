@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..series import SECOND, Series
 from ..tasks import coming, naive, verbs, windowed
+from ..tasks.bands import quantiles
 from ..tasks.outlook import WORDS, Backtest, Forecast, verdict
 from ..windows import windows
 from . import frame, packed, words
@@ -38,8 +39,9 @@ USES = {
 class Ahead:
     """What is drawn: rows (T, C) at `times` (T,), and forecasts (M, K, C) made at `moments` (M,), UTC nanoseconds.
 
-    `bands` (2B, K, C) are how far the ends of B bands lie from a forecast, the widest first and last; `real` is the
-    forecast made after the last row, if any; `typical` and `worst` are those of a backtest, by mean absolute error.
+    `bands` (2B, K, C) are how far the ends of B bands usually lie from a forecast, the widest first and last, and
+    `breadth` (M, C) how many times as far they lie from each; `real` is the forecast made after the last row, if any;
+    `typical` and `worst` are those of a backtest, by mean absolute error.
     """
 
     times: NDArray[np.int64]
@@ -47,6 +49,7 @@ class Ahead:
     moments: NDArray[np.int64]
     mean: Floats
     bands: Floats
+    breadth: Floats
     held: Sequence[float]
     real: int | None = None
     typical: int | None = None
@@ -181,17 +184,19 @@ def drawn(task: Forecaster, now: Forecast | None, test: Backtest | None, known: 
     times, values = rows(task, now, test, known)
     levels, held_ = one.levels, _bands(one.levels)
     ends = [(1 - b) / 2 for b in reversed(held_)] + [(1 + b) / 2 for b in held_]
-    bands = np.stack([windowed.quantiles(levels, one.bands, q) for q in ends])
+    bands = np.stack([quantiles(levels, one.bands, q) for q in ends])
     at, typical, worst = (np.zeros(0, int), None, None) if test is None else looked_at(task, test)
     moments, mean = (
         (np.zeros(0, np.int64), np.zeros((0, *bands.shape[1:]))) if test is None else (test.times[at], test.mean[at])
     )
+    breadth = np.ones((len(moments), bands.shape[2])) if test is None else test.breadth[at]
     if now is not None:
         begun = int(now.times[0]) - round(task.interval_ * SECOND)
         moments, mean = np.append(moments, begun), np.concatenate([mean, now.mean[None]])
+        breadth = np.concatenate([breadth, now.breadth[None]])
     real = None if now is None else len(moments) - 1
     return Ahead(
-        times=times, values=values, moments=moments, mean=mean, bands=bands, held=held_,
+        times=times, values=values, moments=moments, mean=mean, bands=bands, breadth=breadth, held=held_,
         real=real, typical=typical, worst=worst,
     )  # fmt: skip
 
@@ -236,7 +241,8 @@ def payload(task: Forecaster, ahead: Ahead) -> dict[str, Any]:
     def sensor(c: int) -> Block:
         lines = packed.track(ticks, [("seen", values[:, c], "f32")], most)
         return lines | {"name": task.channels_[c], "mean": packed.block(ahead.mean[..., c].ravel(), "f32"),
-                        "ends": packed.block(ahead.bands[..., c].ravel(), "f32")}  # fmt: skip
+                        "ends": packed.block(ahead.bands[..., c].ravel(), "f32"),
+                        "breadth": packed.block(ahead.breadth[:, c], "f32")}  # fmt: skip
 
     return {
         "times": packed.block(ticks, "f64"),

@@ -228,11 +228,11 @@ class Forecaster:
             return coming.features(form, model.coming.scale, known[first], last, self.interval_)
 
         told = features if form.features else None
-        said, errors = windowed.judged(model, model.scale.apply(rows), ends - form.lookback + 1, told)
+        found = windowed.judged(model, model.scale.apply(rows), ends - form.lookback + 1, told)
         times, truth = series.times[np.searchsorted(at, ends)], windows(rows[form.lookback :], form.horizon)
         return Backtest(
-            series.name, self.channels_, times, model.scale.undo(said), truth[ends - form.lookback + 1],
-            model.levels, model.bands * model.scale.spread, errors,
+            series.name, self.channels_, times, model.scale.undo(found.said), truth[ends - form.lookback + 1],
+            model.levels, model.bands * model.scale.spread, found.breadth, found.errors,
         )  # fmt: skip
 
     def _ahead(
@@ -247,11 +247,11 @@ class Forecaster:
         notes = [*told[1], *self._doubts(known[:, : form.channels], seen)]
         ticks, past = coming.after(times[-1], form.horizon, interval), known[:, : form.channels]
         u = self._features(known[:, form.channels :], ahead, ticks, times[-1:])
-        mean = model.scale.undo(windowed.ahead(model, model.scale.apply(past)[None], u)[windowed.OURS][0])
-        bands = model.bands * model.scale.spread
+        said, wider = windowed.ahead(model, model.scale.apply(past)[None], u)
+        mean, bands = model.scale.undo(said[windowed.OURS][0]), model.bands * model.scale.spread
         own = {"rows": known, "clock": np.array([times[-1], seen], dtype=np.int64)}
         after = State({**state.arrays, **own}, state.model)
-        return Forecast(told[0], self.channels_, ticks, mean, model.levels, bands, tuple(notes), after)
+        return Forecast(told[0], self.channels_, ticks, mean, model.levels, bands, wider[0], tuple(notes), after)
 
     def _features(self, known: Floats, ahead: Any, ticks: NDArray[np.int64], last: NDArray[np.int64]) -> Floats | None:
         form = self.model_.form
@@ -307,6 +307,7 @@ class Forecaster:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "errors": self.errors_}
         inside = {"form": self.model_.form, "share": self.model_.share, "tried": self.tried_}
+        inside |= {"follows": self.model_.follows}
         spec = {"task": "forecast", "params": self.get_params(), "known": self.known_, **facts, **inside}
         save.write(path, "model", msgspec.to_builtins(spec), self._arrays())
 
@@ -325,10 +326,12 @@ class Forecaster:
         arrays: verbs.Arrays = {f"network/{name}": w for name, w in model.weights.items()}
         arrays |= verbs.flat(model.scale, "scale") | verbs.flat(model.rules, "rules")
         arrays |= verbs.flat(model.coming, "coming") if model.form.features else {}
+        arrays |= {"usual": model.usual} if model.follows else {}
         return arrays | {"levels": model.levels, "bands": model.bands}
 
     def _fingerprint(self) -> str:
-        names = {"channels": self.channels_} | ({"known": self.known_} if self.known_ else {})
+        names: dict[str, Any] = {"channels": self.channels_} | ({"known": self.known_} if self.known_ else {})
+        names |= {"follows": self.model_.follows} if self.model_.follows else {}
         return verbs.fingerprint(self._arrays(), {**names, "share": self.model_.share})
 
     @classmethod
@@ -336,7 +339,7 @@ class Forecaster:
         """The forecaster that `save` wrote; `tidegate.load` calls this."""
         spec = verbs.decode(file, Spec)
         counts = len(spec.channels), len(spec.known)
-        if (spec.form.channels, spec.form.known) != counts or not 0 <= spec.share <= 1:
+        if (spec.form.channels, spec.form.known) != counts or not 0 <= min(spec.share, spec.follows) <= 1:
             raise ModelFileError("its specification contradicts itself", where=str(file.path), do="save it again")
         arrays = file.arrays(_implied(spec))
         scale, rules = verbs.built(Scale, arrays, "scale"), verbs.built(Rules, arrays, "rules")
@@ -345,7 +348,8 @@ class Forecaster:
         weights, (levels, bands) = verbs.under(arrays, "network"), (arrays[name] for name in ("levels", "bands"))
         task = cls(**msgspec.structs.asdict(spec.params))
         ahead = verbs.built(Coming, arrays, "coming") if spec.form.features else coming.nothing(spec.form.channels)
-        task.model_ = Model(spec.form, weights, scale, rules, spec.share, levels, bands, ahead)
+        usual = arrays.get("usual", np.ones(spec.form.channels))
+        task.model_ = Model(spec.form, weights, scale, rules, spec.share, levels, bands, ahead, usual, spec.follows)
         task.known_ = spec.known
         task.channels_, task.interval_, task.clock_ = spec.channels, spec.interval, spec.clock
         task.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate") if name in spec.split}
@@ -449,6 +453,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     form: Form
     share: float
     known: tuple[str, ...] = ()
+    follows: float = 0.0
 
 
 def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -461,4 +466,5 @@ def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     if form.features:
         table |= dict.fromkeys(("coming/scale/center", "coming/scale/spread"), ((form.known,), "float64"))
         table |= {"coming/effect": ((form.features, form.channels), "float64")}
+    table |= {"usual": ((form.channels,), "float64")} if spec.follows else {}
     return table | {"levels": ((count,), "float64"), "bands": ((count, form.horizon, form.channels), "float64")}

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SettingError
+from .bands import quantiles
 from .naive import best
 from .verbs import State
-from .windowed import OURS, quantiles
+from .windowed import OURS
 
 if TYPE_CHECKING:
     import polars
@@ -33,7 +34,9 @@ class Forecast:
     levels: Floats
     """(Q,) of the quantiles that were measured"""
     bands: Floats
-    """(Q, K, C) how far each of them lies from `mean`"""
+    """(Q, K, C) how far each of them usually lies from `mean`"""
+    breadth: Floats
+    """(C,) how many times as far it lies now: bands follow the spread of the window, as far as that served"""
     notes: tuple[str, ...]
     state: State
 
@@ -45,7 +48,7 @@ class Forecast:
 
     def quantile(self, q: float) -> Floats:
         """(K, C) what the truth stays below with probability q; `quantile(0.05)` to `quantile(0.95)` is a 90 % band."""
-        return self.mean + quantiles(self.levels, self.bands, measured(self.levels, q))
+        return self.mean + self.breadth * quantiles(self.levels, self.bands, measured(self.levels, q))
 
     def to_frame(self) -> polars.DataFrame:
         """A polars frame, a row for each step and channel: time, channel, mean, and the ends of a 90 % band."""
@@ -86,6 +89,9 @@ class Backtest:
     truth: Floats
     levels: Floats
     bands: Floats
+    """(Q, K, C) how far each quantile lies from a forecast whose window is spread as usual"""
+    breadth: Floats
+    """(N, C) how many times as far it lies from each forecast"""
     errors: dict[str, tuple[float, float]]
 
     def __len__(self) -> int:
@@ -96,7 +102,7 @@ class Backtest:
 
     def quantile(self, q: float) -> Floats:
         """(N, K, C) what the truth stays below with probability q."""
-        return self.mean + quantiles(self.levels, self.bands, measured(self.levels, q))
+        return self.mean + self.breadth[:, None] * quantiles(self.levels, self.bands, measured(self.levels, q))
 
     def coverage(self, level: float = 0.9) -> float:
         """The share of what came that lay inside the band meant to hold `level` of it; NaN where nothing came."""

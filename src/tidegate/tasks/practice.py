@@ -27,7 +27,7 @@ from ..scale import Scale
 from ..settings import Training
 from ..train import Problem
 from ..windows import windows
-from . import coming, naive, segments, windowed
+from . import bands, coming, naive, segments, windowed
 from .coming import Coming
 from .naive import Rules
 from .segments import Form
@@ -41,6 +41,7 @@ FEWEST = 16  # origins that a stretch needs to say anything
 SURE = 1.64  # standard errors below what was measured: one time in twenty it is less
 PASSES = 16  # over all windows, in an epoch, at most
 SIXTHS = 6  # parts of the training stretch
+TINY = 1e-9  # spreads: below this a window is still
 JUDGED = 1500  # origins at most, evenly spaced, by which choices are made and quantiles measured
 
 
@@ -262,31 +263,25 @@ def share(past: History, model: Model) -> float:
 
 def finish(past: History, scale: Scale, known: Coming, weights: network.Params, levels: Floats) -> tuple[Model, Errors]:
     """The running model, and the errors on the calibration stretch, which has chosen nothing but the share."""
-    empty = np.zeros((len(levels), past.form.horizon, past.form.channels))
+    form, usual = past.form, spreads(past)
+    empty = np.zeros((len(levels), form.horizon, form.channels))
     first, both = rules(past)
-    model = Model(past.form, weights, scale, first, 1.0, levels, empty, known)
-    model = msgspec.structs.replace(model, share=share(past, model), rules=both)
-    origins = past.origins("calibrate", JUDGED)
-    said, errors = windowed.judged(model, past.z, origins, past.features)
-    residuals = windows(past.z[past.form.lookback :], past.form.horizon)[origins] - said
-    return msgspec.structs.replace(model, bands=conformal(residuals, levels)), errors
+    model = Model(form, weights, scale, first, 1.0, levels, empty, known, usual, 1.0)
+    model = msgspec.structs.replace(model, share=share(past, model))
+    futures, seen = windows(past.z[form.lookback :], form.horizon), []
+    errors: Errors = {}
+    for part, own in (("valid", first), ("calibrate", both)):  # what is judged was not learned from
+        origins, model = past.origins(part, JUDGED), msgspec.structs.replace(model, rules=own)
+        said, wider, errors = windowed.judged(model, past.z, origins, past.features)
+        seen.append((futures[origins] - said, wider))
+    follows, (misses, wider) = bands.follows(seen[0], seen[1]), seen[1]
+    found = bands.conformal(misses / (1 - follows + follows * wider[:, None]), levels)
+    return msgspec.structs.replace(model, bands=found, follows=follows), errors
 
 
-def conformal(residuals: Floats, levels: Floats) -> Floats:
-    """Quantiles (Q, ...) of residuals (N, ...), a little outward, so that new ones fall inside as often as is said.
-
-    >>> conformal(np.arange(1.0, 10.0), np.array([0.1, 0.5, 0.9]))
-    array([1., 5., 9.])
-
-    The q-quantile of N residuals and the next one is the ceil((N + 1) q)-th smallest, below the middle the
-    floor((N + 1) q)-th (split conformal prediction, Vovk et al. 2005; Lei et al. 2018, section 2.2). NaN = missing.
-    """
-    ordered = np.sort(residuals, axis=0)  # NaN last
-    count = (~np.isnan(ordered)).sum(axis=0)
-    found = []
-    for q in levels:
-        rank = (count + 1) * q
-        place = np.ceil(np.round(rank, 9)) if q >= 0.5 else np.floor(np.round(rank, 9))
-        at = np.clip(place.astype(np.int64) - 1, 0, np.maximum(count - 1, 0))
-        found.append(np.take_along_axis(ordered, at[None], axis=0)[0])
-    return np.stack(found)
+def spreads(past: History) -> Floats:
+    """How widely the readings of a window are usually spread, for each channel (C,): the median of some."""
+    c, pairs = past.z.shape[1], past.pairs((0, past.parts["calibrate"][1]), JUDGED)
+    found, channel = bands.spread(past.gather(pairs)[0]), pairs % c
+    each = [found[channel == one] for one in range(c)]
+    return np.array([max(float(np.median(one)), TINY) if len(one) else 1.0 for one in each])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import windows
 from ..scale import Scale
-from . import coming, naive, segments
+from . import bands, coming, naive, segments
 from .coming import Coming, Features
 from .naive import Rules
 from .segments import Form
@@ -31,6 +31,8 @@ class Model(msgspec.Struct, frozen=True, eq=False):
 
     share    how much of an answer is the network's; the rest is the linear map's
     coming   what is known of the future, and what it does
+    usual    (C,) how widely readings of a window are usually spread, scaled
+    follows  how far bands follow that of each window: 0 not at all, 1 as it does
     levels   (Q,) of the quantiles; bands (Q, K, C): how far each lies from the forecast, scaled
     """
 
@@ -42,6 +44,16 @@ class Model(msgspec.Struct, frozen=True, eq=False):
     levels: Floats
     bands: Floats
     coming: Coming
+    usual: Floats
+    follows: float
+
+
+class Judged(NamedTuple):
+    """Scaled forecasts (N, K, C), how much wider than usual their bands are (N, C), and errors, of the rules too."""
+
+    said: Floats
+    breadth: Floats
+    errors: Errors
 
 
 class Posed(NamedTuple):
@@ -119,10 +131,11 @@ def network(
     return found / np.float32(model.form.models)
 
 
-def ahead(model: Model, z: Floats, u: Floats | None = None, *, rules: bool = False) -> dict[str, Floats]:
-    """Scaled windows (N, L, C) -> scaled forecasts (N, K, C), as "forecaster"; with `rules`, those of the rules too.
+def ahead(model: Model, z: Floats, u: Floats | None = None, *, rules: bool = False) -> tuple[dict[str, Floats], Floats]:
+    """Scaled windows (N, L, C) -> scaled forecasts (N, K, C), as "forecaster", and how wide their bands are (N, C).
 
-    u (N, L + K, F) is what is known. NaN for a channel of which the window holds nothing.
+    With `rules` those of the rules too. u (N, L + K, F) is what is known. NaN for a channel of which the window holds
+    nothing.
     """
     n, lookback, c = z.shape
     read = posed(model.form, z, u, model.coming.effect)
@@ -133,43 +146,34 @@ def ahead(model: Model, z: Floats, u: Floats | None = None, *, rules: bool = Fal
     if u is not None:
         moved = coming.does(model.coming.effect, u[:, lookback:])
         found = {name: y + moved for name, y in found.items()}
+    wider = bands.breadth(bands.spread(read.x).reshape(n, c), model.usual, model.follows)
     if not rules:
-        return {OURS: found[OURS]}
+        return {OURS: found[OURS]}, wider
     x, last = (read.x, read.last) if u is None else _each(z)
     plain = {name: (last + y).reshape(n, c, -1).swapaxes(1, 2) for name, y in naive.answers(model.rules, x).items()}
-    return {**found, **{name: y for name, y in plain.items() if name not in found}}
+    return {**found, **{name: y for name, y in plain.items() if name not in found}}, wider
 
 
-def judged(
-    model: Model, z: Floats, origins: NDArray[np.int64], features: Features | None = None
-) -> tuple[Floats, Errors]:
-    """Forecasts (N, K, C) from the windows of z (T, C) that begin at `origins`, and errors, of the rules too."""
+def judged(model: Model, z: Floats, origins: NDArray[np.int64], features: Features | None = None) -> Judged:
+    """What is said of the windows of z (T, C) that begin at `origins`, held against what came."""
     form = model.form
     pasts, futures = windows.windows(z, form.lookback), windows.windows(z[form.lookback :], form.horizon)
-    said, size = [], max(1, ROWS // form.channels)
+    said, wider, size = [], [], max(1, ROWS // form.channels)
     totals = {name: np.zeros(3) for name in (OURS, *naive.NAMES)}
     for first in range(0, len(origins), size):
         at = origins[first : first + size]
         u = None if features is None else features(at)
-        found, truth = ahead(model, pasts[at], u, rules=True), futures[at]
+        (found, wide), truth = ahead(model, pasts[at], u, rules=True), futures[at]
         known = ~np.isnan(truth + found[OURS])
         for name, answer in found.items():
             miss = (answer - truth)[known]
             totals[name] += (miss @ miss, np.abs(miss).sum(), miss.size)
         said.append(found[OURS])
+        wider.append(wide)
     errors = {name: (float(a / max(n, 1)), float(b / max(n, 1))) for name, (a, b, n) in totals.items()}
-    return np.concatenate(said), errors
+    return Judged(np.concatenate(said), np.concatenate(wider), errors)
 
 
 def start(form: Form) -> dict[str, NDArray[np.generic]]:
     """The state before anything was read: no row (known columns come last), and no time."""
     return {"rows": np.full((form.lookback, form.channels + form.known), np.nan), "clock": np.zeros(2, dtype=np.int64)}
-
-
-def quantiles(levels: Floats, bands: Floats, q: float) -> Floats:
-    """The band (K, C) of any level between the lowest and the highest, as a line between its neighbours (Q, K, C)."""
-    at = min(int(np.searchsorted(levels, q, side="right")) - 1, len(levels) - 2)
-    part = (q - levels[at]) / (levels[at + 1] - levels[at])
-    low, high = bands[at], bands[at + 1]
-    found: Floats = low if part == 0 else high if part == 1 else low + part * (high - low)
-    return found
