@@ -213,7 +213,10 @@ def test_noise_is_filled_by_linear_interpolation_and_it_says_so() -> None:
     training = tg.Training(epochs=1, batches=30, batch=4, learning_rate=0.5)  # far too fast: it learns nonsense
     completer = tg.Completer(network=tg.Network(hidden=4), training=training).fit(series)
     assert set(completer.linear_) == {"walk", "other"}
-    assert any("filled by it: walk, other" in note for note in completer.notes_)
+    assert any(
+        "no better than linear interpolation on later rows, so filled by linear interpolation: walk, other" in note
+        for note in completer.notes_
+    )
     done = completer.apply(np.where(rng.random(values.shape) < 0.2, np.nan, values))
     np.testing.assert_array_equal(done.values, done.linear)
     assert completer.held_out_["network"] == completer.held_out_["linear"]

@@ -239,7 +239,7 @@ def test_other_sequences_and_padding_change_no_bit(name: str) -> None:
 
 LOST = {  # all that a verdict can say where nothing was won, and nothing that it says of a win
     "forecast": r".+ did better than the forecaster: MSE .+|the forecaster did as well as .+ and no better: MSE .+",
-    "complete": r"no better than (linear interpolation|the last value) on later rows, and so filled by it: .+",
+    "complete": r"no better than (linear interpolation|the last value) on later rows, so filled by \1: .+",
     "classify": r"(no better than chance|too few rows to tell from chance): .+",
     "tag": r"no better than a simple rule, as far as these rows can tell: .+|a simple rule does better: .+",
 }
@@ -279,3 +279,112 @@ def test_the_sentence_of_a_win_is_none_of_those() -> None:
     assert not any(lost(name, [said]) for name, said in won.items())
     assert lost("tag", [marking.verdict(ours, {"largest class": (0.2, 0.9)})])
     assert lost("tag", [marking.verdict({"tagger": {"rows": 0.4}, **dict([*ours.items()][1:])}, {})])
+
+
+# --- wrong words -----------------------------------------------------------------------------------------------------
+
+
+@every
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": -1}, {"seed": 1.5}, {"seed": None}, {"seed": "x"}, {"training": 3}, {"training": {"epochs": 3}},
+        {"network": 3}, {"network": tg.Training()}, {"cell": 3}, {"device": None}, {"size": ["small"]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_argument_of_the_wrong_kind_is_refused_by_its_name(name: str, wrong: dict[str, Any]) -> None:
+    case, (key, value) = CASES[name], next(iter(wrong.items()))
+    task = case.new(**wrong)
+    assert getattr(task, key) is value, "a constructor stores"
+    with pytest.raises(tg.SettingError, match=key):
+        task.fit(*case.given(rows(0, ROWS)))
+    assert not hasattr(task, "model_")
+
+
+@every
+@pytest.mark.parametrize("wrong", [None, 3, "x", {}], ids=str)
+def test_what_is_no_state_is_refused_with_where_one_comes_from(name: str, wrong: Any) -> None:
+    task, series = fitted(name), rows(1, 60)
+    reading: Any = series[:28] if name == "classify" else series.values[0]
+    with pytest.raises(tg.SettingError, match=r"as the state of a stream[\s\S]*start\(\)"):
+        task.step(reading, wrong)
+    if wrong is not None and name != "classify":
+        said = "which needs what comes after" if name in ("complete", "tag, both") else "as the state of a stream"
+        with pytest.raises(tg.SettingError, match=said):
+            task.apply(series, wrong)
+
+
+@every
+def test_numbers_of_numpy_serve_as_arguments_and_are_saved_as_pythons(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    task = case.new(seed=np.int64(2)).fit(*case.given(rows(0, ROWS)))
+    task.save(tmp_path / "model")
+    assert tg.load(tmp_path / "model").seed == 2
+
+
+@every
+def test_a_report_is_of_what_the_task_itself_said(name: str) -> None:
+    pytest.importorskip("plotly")
+    for wrong in (3, fitted("complete" if name == "forecast" else "forecast").apply(rows(1, 100))):
+        with pytest.raises(tg.SettingError, match="as the result of"):
+            tg.report.page(fitted(name), wrong)
+    with pytest.raises(tg.SettingError, match="as an evaluation"):
+        tg.report.page(fitted(name), None, 3)
+
+
+@every
+def test_an_array_of_another_width_is_refused_with_both(name: str) -> None:
+    task, series = fitted(name), rows(1, 300)
+    wide: Any = np.column_stack([series.values, series.values])
+    given = [wide[:28], wide[28:56]] if name == "classify" else wide
+    with pytest.raises(tg.DataError, match=r"6[\s\S]*3"):
+        task.apply(given)
+
+
+@pytest.mark.parametrize("wrong", [["x"], [("2020-01-01", "2019-01-01")], [("2020", 1, 2)], ["ab"]], ids=str)
+def test_stretches_that_are_none_are_refused(wrong: Any) -> None:
+    for name in ("anomaly", "forecast"):
+        with pytest.raises(tg.SettingError):
+            CASES[name].new().fit(rows(0, ROWS), exclude=wrong)
+
+
+def test_a_row_too_soon_is_noted_in_a_forecast() -> None:
+    task, series = fitted("forecast"), rows(1, 40)
+    said, state = task.step(series.values[0], task.apply(series).state, time=int(series.times[-1]) + SECOND // 10)
+    assert any("0.1 s after" in note or "100 ms after" in note for note in said.notes)
+    said, _ = task.step(series.values[0], state, time=int(series.times[-1]) + 2 * SECOND)
+    assert not said.notes
+
+
+def test_levels_and_steps_that_are_no_numbers_are_refused() -> None:
+    task, series = fitted("forecast"), rows(1, 200)
+    with pytest.raises(tg.SettingError, match="every"):
+        task.backtest(series, every=1.5)
+    for level in ("x", 1.2, None, 0):
+        with pytest.raises(tg.SettingError, match="band meant to hold"):
+            task.backtest(series).coverage(level)
+    for level in ("x", None):
+        with pytest.raises(tg.SettingError, match="level"):
+            task.apply(series).quantile(level)
+    with pytest.raises(tg.SettingError, match="beside"):
+        CASES["forecast"].new().fit(rows(0, ROWS), beside=3)
+
+
+def test_columns_of_one_name_are_refused() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.zeros((9, 3)), columns=["a", "b", "a"])
+    with pytest.raises(tg.DataError, match="more than one column has: a"):
+        tg.read(frame)
+
+
+def test_a_channel_without_readings_to_judge_by_says_so_and_is_no_perfect_one() -> None:
+    series = rows(0, ROWS)
+    values = series.values.copy()
+    values[300:, 1] = np.nan
+    task = CASES["complete"].new().fit(check(values, series.times, list(series.channels)))
+    assert task.by_channel_["level"] == {}
+    assert any("no reading on later rows to be judged by" in note and "level" in note for note in task.notes_)
+    assert task.by_channel_["flow"]["network"] > 0
+    filled = task.fit_transform(check(values, series.times, list(series.channels)))
+    assert np.isfinite(filled).all()

@@ -61,6 +61,13 @@ PAGES: dict[str, Callable[[], Callable[..., str]]] = {
 }
 
 
+RESULTS = {
+    "AnomalyDetector": ("Found",), "Forecaster": ("Forecast", "Backtest"), "Completer": ("Completed",),
+    "Classifier": ("Labelled",), "Tagger": ("Tagged", "list"),
+}  # fmt: skip
+"""task -> the kinds of what it says"""
+
+
 def page(
     task: Any, result: Any = None, evaluation: Any = None, *, data: Any = None, truth: Any = None, title: str = ""
 ) -> str:
@@ -82,7 +89,19 @@ def page(
     if found is None:
         raise SettingError(f"a report of {type(task).__name__}", wanted=f"a fitted {', '.join(PAGES)}")
     verbs.require_fitted(task, "model_")
+    _belongs(type(task).__name__, result, evaluation)
     return found()(task, result, evaluation, data=data, truth=truth, title=title)
+
+
+def _belongs(task: str, result: Any, evaluation: Any) -> None:
+    """Refuse what another task said: its page would be about nothing."""
+    kinds = RESULTS[task]
+    if result is not None and type(result).__name__ not in kinds:
+        saw = f"a {type(result).__name__} as the result of a {task}"
+        raise SettingError(saw, wanted=f"a {' or a '.join(kinds)}", do="give what apply said")
+    if not (evaluation is None or hasattr(evaluation, "rows") or type(evaluation).__name__ == "Backtest"):
+        saw = f"{type(evaluation).__name__} as an evaluation"
+        raise SettingError(saw, wanted="the table of an evaluation, or a Backtest")
 
 
 def write(

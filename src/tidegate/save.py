@@ -283,8 +283,8 @@ def _read(path: Path) -> tuple[bytes, int, NDArray[np.uint8]]:
         _must(size > 0, "an empty file", "a file that tidegate wrote")
         _must(size <= MOST_BYTES, f"a file of {size:,} bytes", f"at most {MOST_BYTES:,}")
         length = int.from_bytes(_bytes(file, min(8, size)).tobytes(), "little")
-        saw = f"not a safetensors file, or a damaged one: it claims a header of {length:,} bytes"
-        _must(length <= MOST_HEADER, saw, f"at most {MOST_HEADER:,}")
+        saw = "not a safetensors file, or a damaged one: its first eight bytes are no length of a header"
+        _must(length <= MOST_HEADER, saw, "a model file that tidegate wrote")
         _must(8 + length <= size, f"{size} bytes: the file was cut short", f"at least {8 + length}")
         return _bytes(file, length).tobytes(), size, _bytes(file, size - 8 - length)
 

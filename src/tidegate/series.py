@@ -92,8 +92,14 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     def outside(self, stretches: Iterable[tuple[Any, Any]]) -> NDArray[np.bool_]:
         """(T,) True for the rows in none of the stretches (start, stop), each half-open and given as in a slice."""
         kept = np.ones(len(self), dtype=bool)
-        for start, stop in stretches:
-            kept[self._row(start, 0) : self._row(stop, len(self))] = False
+        for stretch in stretches:
+            if isinstance(stretch, str) or not hasattr(stretch, "__len__") or len(stretch) != 2:
+                raise SettingError(f"{stretch!r} as a stretch of rows", wanted="(start, end)")
+            first, last = self._row(stretch[0], 0), self._row(stretch[1], len(self))
+            rows = [end for end in stretch if end is None or isinstance(end, int | np.integer)]
+            if last < first or (not rows and instant(stretch[1]) < instant(stretch[0])):
+                raise SettingError(f"the stretch {stretch!r} ends before it begins", wanted="(start, end)")
+            kept[first:last] = False
         return kept
 
     def where(self, rows: NDArray[np.bool_]) -> Series:

@@ -271,6 +271,10 @@ def _from_frame(source: Any) -> pl.DataFrame:
         source = source.reset_index()
     if isinstance(source, pl.DataFrame):
         return source
+    names = [] if isinstance(source, pl.LazyFrame) else [str(name) for name in getattr(source, "columns", ())]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        saw = f"{len(twice)} names that more than one column has: {', '.join(twice[:8])}"
+        raise DataError(saw, wanted="a name for each column", do="rename or leave out the others")
     try:
         table = nw.from_native(source)
     except TypeError:

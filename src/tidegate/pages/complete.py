@@ -100,9 +100,13 @@ def said(task: Completer, table: Table, result: Completed | None, right: Floats 
             f"Of {of} whose truth is known, {words.percent(inside)} lie inside their 90\u00a0% band"
             f"{_nearer(task, result, missed, beside_)}."
         )
-    if task.linear_:
+    if judged := [name for name in task.linear_ if "decided network" in task.by_channel_[name]]:
         sentences.append(
-            f"Filled by {naive(task)} alone, because the network was no better there: {words.some(task.linear_)}."
+            f"Filled by {naive(task)} alone, because the network was no better there: {words.some(judged)}."
+        )
+    if rest := [name for name in task.linear_ if name not in judged]:
+        sentences.append(
+            f"Filled by {naive(task)}, for want of readings on later rows to judge by: {words.some(rest)}."
         )
     if left:
         sentences.append(f"{words.counted(left, 'value')} stayed empty: there was nothing to fill from.")
@@ -157,7 +161,13 @@ def lines(task: Completer, result: Completed | None, right: Floats | None) -> li
     """Of every channel: what was filled, how far off the network and the rule were, and which of them fills it."""
     found = []
     for c, name in list(enumerate(task.channels_))[:CHANNELS]:
-        line = {"name": name, **task.by_channel_[name], "by": naive(task) if name in task.linear_ else "the network"}
+        blank = dict.fromkeys(("network", "linear", "decided network", "decided linear"), np.nan)
+        line = {
+            **blank,
+            "name": name,
+            **task.by_channel_[name],
+            "by": naive(task) if name in task.linear_ else "the network",
+        }
         if result is not None:
             filled = result.filled[:, c]
             starts, stops = _runs(filled)

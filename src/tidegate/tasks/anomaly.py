@@ -102,10 +102,12 @@ class AnomalyDetector:
                     which validation rows pick one (`tried_`)
         on_epoch    called with each epoch's record
         """
-        series, alarming, exclude = verbs.as_series(X, interval=interval), self.alarming, list(exclude)
-        verbs.resumable(resume, checkpoint)
-        rate(alarming.budget)  # a wrong budget is refused before an hour of training, not after
         from .. import tuning  # running a model needs neither
+        from . import asked
+
+        asked.sound(self, Params, resume, checkpoint)
+        series, alarming, exclude = verbs.as_series(X, interval=interval), self.alarming, list(exclude)
+        rate(alarming.budget)  # a wrong budget is refused before an hour of training, not after
         from . import learning
 
         past = learning.history(series, exclude, self.window or Window(), alarming.gap)
@@ -194,7 +196,7 @@ class AnomalyDetector:
         """
         self._fitted()
         series, notes = verbs.match(verbs.given(X, self.interval_), self.channels_, self.interval_, self.clock_)
-        state = self.start() if state is None else state
+        state = self.start() if state is None else verbs.stated(state)
         times = self._times(series, state)
         return self._read(series.values, times, state, name=series.name, notes=notes)
 
@@ -210,6 +212,7 @@ class AnomalyDetector:
         target   while learning: what is known of this reading, True = abnormal, False = normal
         """
         self._fitted()
+        verbs.stated(state)
         verbs.unasked(learn, target)
         values = verbs.row(reading, self.channels_)
         now = verbs.moment(self._ticks(state, 1)[0] if time is None else time)
@@ -310,7 +313,9 @@ class AnomalyDetector:
             "alarming": self.model_.alarming,
             "calibration": self.calibration_.to_spec(),
         }
-        spec: dict[str, Any] = msgspec.to_builtins({"task": "anomaly", "params": self.get_params(), **facts, **inside})
+        spec: dict[str, Any] = msgspec.to_builtins(
+            {"task": "anomaly", "params": verbs.plain_params(self), **facts, **inside}
+        )
         return spec
 
     def _arrays(self) -> verbs.Arrays:
@@ -421,7 +426,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window: Window | None
     false_alarms: str | Alarming
     device: str
-    seed: int
+    seed: verbs.Seed
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

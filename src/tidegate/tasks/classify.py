@@ -122,10 +122,12 @@ class Classifier:
                     which validation rows pick one (`tried_`)
         on_epoch    called with each epoch's record
         """
+        from .. import tuning  # running a model needs neither
+        from . import asked
+
+        asked.sound(self, Params, resume, checkpoint)
         given = sequences.each(X)
         classes, numbers = _classes(y, len(given))
-        verbs.resumable(resume, checkpoint)
-        from .. import tuning  # running a model needs neither
         from . import naming
 
         scale = learn(np.concatenate(given))
@@ -210,6 +212,7 @@ class Classifier:
         target    that label; None or NaN: not known, nothing is learned, and `state.learned` stays
         """
         self._fitted()
+        verbs.stated(state)
         verbs.unasked(learn, target)
         verbs.same_model(state.model, self.fingerprint_)
         given, model = self._given([sequence]), verbs.running(self.model_, state.arrays)
@@ -245,7 +248,7 @@ class Classifier:
             return
         model = self.model_
         spec = Spec(
-            "classify", Params(**self.get_params()), model.form, len(next(iter(model.weights.values()))),
+            "classify", Params(**verbs.plain_params(self)), model.form, len(next(iter(model.weights.values()))),
             model.temperature, self.classes_.tolist(), _kind(self.classes_), self.channels_, self.n_features_in_,
             self.verdict_, self.rivals_, len(self.judged_.rows), self.history_, self.histories_, self.tried_,
             self.notes_, self.device_,
@@ -376,7 +379,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: Training | None
     class_weight: str | None
     device: str
-    seed: int
+    seed: verbs.Seed
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

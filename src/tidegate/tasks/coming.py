@@ -221,7 +221,10 @@ def planned(ahead: Any, known: tuple[str, ...], ticks: Times, interval: float, c
 
 def _table(ahead: Any, known: tuple[str, ...], interval: float) -> Series:
     if not isinstance(ahead, Series) and isinstance(ahead, list | tuple | np.ndarray):
-        rows = np.asarray(ahead, dtype=np.float64)
+        try:
+            rows = np.asarray(ahead, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DataError("ahead= holds what is not a number", wanted="numbers, a row for each step") from None
         rows = rows[:, None] if rows.ndim == 1 and len(known) == 1 else rows
         if rows.ndim != 2 or rows.shape[1] != len(known):
             saw = f"ahead= of shape {rows.shape}"

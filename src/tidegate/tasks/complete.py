@@ -170,9 +170,11 @@ class Completer:
                     which validation rows pick one (`tried_`)
         on_epoch    called with each epoch's record
         """
-        series = verbs.as_series(X, interval=interval)
-        verbs.resumable(resume, checkpoint)
         from .. import tuning  # running a model needs neither
+        from . import asked
+
+        asked.sound(self, Params, resume, checkpoint)
+        series = verbs.as_series(X, interval=interval)
         from . import hiding
 
         past, scale, known = hiding.history(series, self.window or WINDOW)
@@ -199,9 +201,12 @@ class Completer:
 
     def _doubt(self) -> str:
         naive = "the last value" if self.direction == "past" else "linear interpolation"
-        if not self.linear_:
-            return ""
-        return f"no better than {naive} on later rows, and so filled by it: {', '.join(self.linear_)}"
+        judged = [name for name in self.linear_ if "decided network" in self.by_channel_[name]]
+        rest = [name for name in self.linear_ if name not in judged]
+        why = {"no better than {} on later rows": judged, "no reading on later rows to be judged by": rest}
+        return "; ".join(
+            f"{said.format(naive)}, so filled by {naive}: {', '.join(of)}" for said, of in why.items() if of
+        )
 
     def _remember(self, model: Model) -> None:
         self.model_ = model
@@ -236,7 +241,7 @@ class Completer:
         series, notes = verbs.match(verbs.given(X, self.interval_), self.channels_, self.interval_, self.clock_)
         if state is not None or self.model_.recipe.direction == "past":
             begun = self.start()
-            state = begun if state is None else state
+            state = begun if state is None else verbs.stated(state)
         return self._read(series.values, self._times(series, state), state, name=series.name, notes=notes)
 
     def step(
@@ -251,6 +256,7 @@ class Completer:
         target   while learning: the reading as it really was, where what was missing is known by now
         """
         self._fitted()
+        verbs.stated(state)
         verbs.unasked(learn, target)
         values, last = verbs.row(reading, self.channels_), int(state.arrays["time"][0])
         ahead = last + round(self.interval_ * SECOND) if self.clock_ else int(self._ticks(state, 1)[0])
@@ -268,6 +274,10 @@ class Completer:
     def transform(self, X: Any) -> Floats:
         """`apply(X).values`, as scikit-learn's imputers give them."""
         return self.apply(X).values
+
+    def fit_transform(self, X: Any, y: object = None) -> Floats:
+        """`fit(X)`, and what it fills in the same rows."""
+        return self.fit(X, y).transform(X)
 
     def _read(self, values: Floats, times: Times, state: State | None, *, name: str, notes: list[str]) -> Completed:
         if state is not None:
@@ -335,7 +345,7 @@ class Completer:
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "linear": self.linear_}
         facts |= {"held_out": self.held_out_, "by_channel": self.by_channel_, "tried": self.tried_}
         facts |= {"recipe": self.model_.recipe}
-        spec: dict[str, Any] = msgspec.to_builtins({"task": "complete", "params": self.get_params(), **facts})
+        spec: dict[str, Any] = msgspec.to_builtins({"task": "complete", "params": verbs.plain_params(self), **facts})
         return spec
 
     def _arrays(self) -> verbs.Arrays:
@@ -399,7 +409,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: Training | None
     window: Window | None
     device: str
-    seed: int
+    seed: verbs.Seed
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,7 +25,7 @@ from .. import save
 from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale, learn as learn_scale
-from ..series import Series
+from ..series import SECOND, Series, span_text
 from ..settings import Beside, Epoch, Network, Onward, Size, Training, Tried
 from ..windows import on_grid, windows
 from . import coming, segments, verbs, windowed
@@ -109,12 +109,14 @@ class Forecaster:
                     which validation rows pick one (`tried_`)
         on_epoch    called with each epoch's record
         """
+        from .. import tuning  # running a model needs neither
+        from . import asked
+
+        asked.sound(self, Params, resume, checkpoint)
         series = verbs.as_series(X, interval=interval)
-        beside, levels = Beside() if beside is None else beside, self._levels()
+        beside, levels = asked.one_kind("beside", beside or Beside(), Beside), self._levels()
         channels = coming.named(series, beside.known)
         form = self._form(series, len(channels), beside)
-        verbs.resumable(resume, checkpoint)
-        from .. import tuning  # running a model needs neither
         from . import practice
 
         columns = series.select((*channels, *beside.known)).values
@@ -175,7 +177,7 @@ class Forecaster:
         self._fitted()
         given = verbs.given(X, self.interval_)
         series, notes = verbs.match(given, self._columns, self.interval_, self.clock_)
-        state = self.start() if state is None else state
+        state = self.start() if state is None else verbs.stated(state)
         return self._ahead(series.values, self._times(series, state), state, (series.name, notes), ahead)
 
     def step(
@@ -191,6 +193,7 @@ class Forecaster:
         ahead    the next `horizon` rows of what is known ahead, as in `apply`
         """
         self._fitted()
+        verbs.stated(state)
         verbs.unasked(learn, target)
         values = verbs.row(reading, self._columns)
         now = verbs.moment(self._next(state, 1)[0] if time is None else time)
@@ -211,8 +214,8 @@ class Forecaster:
         What is known ahead (`known_`) is taken from X, as if it had been known exactly.
         """
         self._fitted()
-        if every < 1:
-            raise SettingError(f"every={every}", wanted="1 or more")
+        if not isinstance(every, int | np.integer) or every < 1:
+            raise SettingError(f"every={every}", wanted="a whole number, 1 or more")
         series = verbs.match(verbs.given(X, self.interval_), self._columns, self.interval_, self.clock_)[0]
         form, model = self.model_.form, self.model_
         most = form.lookback + form.horizon
@@ -244,7 +247,11 @@ class Forecaster:
         rows, _ = on_grid(values, times, interval, last=last if seen else None, most=form.lookback)
         known = np.concatenate([state.arrays["rows"], rows])[-form.lookback :]
         seen = min(seen + len(rows), form.lookback) if self.clock_ else seen + len(values)
-        notes = [*told[1], *self._doubts(known[:, : form.channels], seen)]
+        notes = [
+            *told[1],
+            *self._hurry(times, last if state.arrays["clock"][1] else None),
+            *self._doubts(known[:, : form.channels], seen),
+        ]
         ticks, past = coming.after(times[-1], form.horizon, interval), known[:, : form.channels]
         u = self._features(known[:, form.channels :], ahead, ticks, times[-1:])
         said, wider = windowed.ahead(model, model.scale.apply(past)[None], u)
@@ -268,6 +275,16 @@ class Forecaster:
     @property
     def _columns(self) -> tuple[str, ...]:
         return (*self.channels_, *self.known_)
+
+    def _hurry(self, times: NDArray[np.int64], last: int | None) -> list[str]:
+        """A note where the last two rows came much closer to each other than those of the history."""
+        before = int(times[-2]) if len(times) > 1 else last
+        if before is None or (apart := (int(times[-1]) - before) / SECOND) > self.interval_ / 2:
+            return []
+        pace = span_text(self.interval_)
+        return [
+            f"the last row came {span_text(apart)} after the one before it, where the model knows a row every {pace}"
+        ]
 
     def _doubts(self, known: NDArray[np.float64], seen: int) -> list[str]:
         """What makes this forecast worth less than others."""
@@ -308,7 +325,7 @@ class Forecaster:
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "errors": self.errors_}
         inside = {"form": self.model_.form, "share": self.model_.share, "tried": self.tried_}
         inside |= {"follows": self.model_.follows}
-        spec = {"task": "forecast", "params": self.get_params(), "known": self.known_, **facts, **inside}
+        spec = {"task": "forecast", "params": verbs.plain_params(self), "known": self.known_, **facts, **inside}
         save.write(path, "model", msgspec.to_builtins(spec), self._arrays())
 
     def load_state(self, path: str | Path) -> State:
@@ -375,9 +392,9 @@ class Forecaster:
         inputs, target = InputTags(allow_nan=True), TargetTags(required=False)
         return Tags(estimator_type=None, target_tags=target, input_tags=inputs)
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
-        """The next rows (K, C) after X."""
-        return self.apply(X).mean
+    def predict(self, X: Any, *, ahead: Any = None) -> NDArray[np.float64]:
+        """The next rows (K, C) after X; `ahead` as in `apply`."""
+        return self.apply(X, ahead=ahead).mean
 
     def score(self, X: Any, y: object = None) -> float:
         """Minus the mean squared error of a backtest on X, in spreads: bigger is better, as scikit-learn has it."""
@@ -433,7 +450,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: Network | None
     training: Training | None
     device: str
-    seed: int
+    seed: verbs.Seed
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

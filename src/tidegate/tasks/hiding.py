@@ -231,7 +231,8 @@ def trusted(judged: Trial, channels: int) -> Floats:
 def finish(past: History, model: Model, seed: int) -> tuple[Model, list[int], dict[str, float], list[Errors]]:
     """The running model, the channels in which it only interpolates, and how it did on rows that chose nothing.
 
-    The last are the errors of each channel: on those rows, and ("decided ...") on the rows that chose what fills it.
+    The last are the errors of each channel: on those rows, and ("decided ...") on the rows that chose what fills it;
+    left out where none of them had a reading.
     """
     c = model.recipe.channels
     judged = trial(model, past, past.parts[1], np.random.default_rng([seed, 1]))
@@ -244,6 +245,8 @@ def finish(past: History, model: Model, seed: int) -> tuple[Model, list[int], di
 
 
 def _errors(trial: Trial, channel: int) -> Errors:
+    if not (trial.channel == channel).any():
+        return {}
     return {"network": trial.mae("fill", channel), "linear": trial.mae("linear", channel)}
 
 

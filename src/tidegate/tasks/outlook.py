@@ -106,6 +106,8 @@ class Backtest:
 
     def coverage(self, level: float = 0.9) -> float:
         """The share of what came that lay inside the band meant to hold `level` of it; NaN where nothing came."""
+        if not isinstance(level, float | int | np.number) or not 0 < level < 1:
+            raise SettingError(f"a band meant to hold {level!r}", wanted="a share between 0 and 1, as 0.9")
         within = (self.truth >= self.quantile((1 - level) / 2)) & (self.truth <= self.quantile((1 + level) / 2))
         known = ~np.isnan(self.truth + self.mean)
         return float(within[known].mean()) if known.any() else float("nan")
@@ -129,7 +131,10 @@ def measured(levels: Floats, q: float) -> float:
     >>> measured(np.array([0.05, 0.95]), 0.5)
     0.5
     """
-    q = round(float(q), 12)
+    try:
+        q = round(float(q), 12)
+    except (TypeError, ValueError):
+        raise SettingError(f"{q!r} as a level", wanted="a number between 0 and 1") from None
     if not levels[0] <= q <= levels[-1]:
         raise SettingError(
             f"the quantile {q:g} was not measured",

@@ -31,7 +31,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: Network | None
     training: Training | None
     device: str
-    seed: int
+    seed: verbs.Seed
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -111,12 +111,14 @@ class Tagger:
                       of which validation rows pick one (`tried_`)
         on_epoch      called with each epoch's record
         """
+        from .. import tuning  # running a model needs neither
+        from . import asked
+
+        asked.sound(self, stored.Params, resume, checkpoint)
         self._checked(class_weight)
         given, many = marked.each(X, lambda one: verbs.as_series(one, interval=interval))
         given = [given[0], *(verbs.match(s, given[0].channels, given[0].interval, s.clock)[0] for s in given[1:])]
         beside = marked.beside(y, given, X, many)
-        verbs.resumable(resume, checkpoint)
-        from .. import tuning  # running a model needs neither
         from . import taught
 
         lesson = taught.lesson(self, given, beside, class_weight)
@@ -233,7 +235,7 @@ class Tagger:
             raise NotFittedError("this Tagger was started cold and has learned nothing by itself", do=do)
         if state is not None or self.direction == "past":
             begun = self.start()
-            state = begun if state is None else state
+            state = begun if state is None else verbs.stated(state)
         found = [self._series(series, state) for series in given]
         return found if many else found[0]
 
@@ -257,6 +259,7 @@ class Tagger:
         id       while learning: by which `late` will know this reading; its number in the stream if not given
         """
         self._fitted()
+        verbs.stated(state)
         values, (last, seen) = verbs.row(reading, self.channels_), state.arrays["clock"].tolist()
         now = verbs.moment(self._ticks(state, 1)[0] if time is None else time)
         if seen:
@@ -368,7 +371,7 @@ class Tagger:
         model = self.model_
         labels = self.target == "label"
         spec = stored.Spec(
-            "tag", stored.Params(**self.get_params()), model.form, model.temperature, model.running, model.rule,
+            "tag", stored.Params(**verbs.plain_params(self)), model.form, model.temperature, model.running, model.rule,
             list(self.answers_), marked.kind(self.classes_) if labels else "", self.channels_, self.interval_,
             self.clock_, self.split_, self.errors_, self.against_, self.confusion_.tolist(), self.history_,
             self.tried_, self.notes_, self.device_,

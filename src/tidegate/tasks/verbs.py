@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from ..settings import Network, one_of
 Arrays = dict[str, NDArray[Any]]
 Spec = TypeVar("Spec")
 CELLS = tuple(GATES)
+Seed = Annotated[int, msgspec.Meta(ge=0)]
 PACED = 10  # rows from which the pace of data can be told
 BEFORE = "quality figures, bands and probabilities are of the model before it learned on"
 
@@ -124,10 +125,18 @@ def chosen(task: Any, sizes: Mapping[str, tuple[Network, Any]]) -> Network:
     return msgspec.structs.replace(net, cell=one_of("cell", task.cell, CELLS))
 
 
-def resumable(resume: bool, checkpoint: str | Path | None) -> None:
-    """Refuse to go on from nowhere."""
-    if resume and checkpoint is None:
-        raise SettingError("resume=True without a checkpoint", wanted="the file that training wrote", do="give both")
+def plain_params(task: Any) -> dict[str, Any]:
+    """The constructor's arguments as a file holds them: numbers and lists of NumPy's are Python's."""
+    plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in get_params(task).items()}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+
+
+def stated(state: Any) -> State:
+    """What was given as the state of a stream, if it is one."""
+    if not isinstance(state, State):
+        saw = f"{state!r:.60} as the state of a stream"
+        raise SettingError(saw, wanted="a State", do="begin with start(); go on with what apply or step gave last")
+    return state
 
 
 def ticks(rows: int, interval: float, seen: int, last: int | None) -> NDArray[np.int64]:
@@ -214,6 +223,11 @@ def match(series: Series, channels: tuple[str, ...], interval: float, clock: boo
     refused, and so is data that ticks at another pace.
     """
     missing = [name for name in channels if name not in series.channels]
+    if missing and series.name == "array" and not series.clock and len(series.channels) != len(channels):
+        wanted = f"{len(channels)}, in this order: {', '.join(channels[:20])}"
+        raise DataError(
+            f"an array of {len(series.channels)} columns", wanted=wanted, do="give a column for each channel"
+        )
     extra = [name for name in series.channels if name not in channels]
     if missing and not series.clock and len(series.channels) == len(channels) and series.name == "array":
         missing, extra = [], []  # a plain array has positions, not names
@@ -255,8 +269,9 @@ def row(reading: Mapping[str, float] | Iterable[float] | float, channels: tuple[
     """
     if isinstance(reading, Mapping):
         if missing := [name for name in channels if name not in reading]:
+            others = [str(name) for name in reading if name not in channels]
             raise DataError(
-                f"the reading lacks {', '.join(missing[:8])}",
+                f"the reading lacks {', '.join(missing[:8])}" + (f"; it has {', '.join(others[:8])}" if others else ""),
                 wanted=", ".join(channels[:20]),
                 do="give None for a sensor that said nothing",
             )
