@@ -105,7 +105,8 @@ def test_a_change_of_meaning_is_learned_and_becomes_the_model(fitted: tg.Tagger,
     rng = np.random.default_rng(2)
     x, state = rng.standard_normal((1500, 1)), fitted.start()
     for row in x:
-        _, state = fitted.step(row, state, learn=True, target=int(row[0] < 0))  # the other way round from now on
+        target = int(row[0] < 0)  # the other way round from now on
+        _, state = fitted.step(row, state, learn=Rule(), target=target)
     fresh = rng.standard_normal((300, 1))
     fitted.save(tmp_path / "m", state=state)
     learned = tg.load(tmp_path / "m")
@@ -217,7 +218,7 @@ def test_what_cannot_be_learned_from_is_refused_in_words(fitted: tg.Tagger, tmp_
 def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
     task = cold()
     _, state = run(task, bits(30), bits(30, 1), task.start())
-    for name, at, value in (("counts", 0, -(2**62)), ("counts", 9, 99), ("ids", 0, -7), ("loss", 4, np.nan)):
+    for name, at, value in (("counts", 0, -(2**62)), ("counts", 9, 99), ("loss", 4, np.nan)):
         bent = state.copy()
         bent.arrays[f"online/{name}"][at] = value
         if (name, at) == ("counts", 0):
@@ -230,7 +231,8 @@ def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_state_is_used_up_by_a_late_label_too() -> None:
     task = cold()
     _, old = run(task, bits(5), bits(5, 1), task.start())
-    new = task.late(old, 3, 1.0)
+    _, old = task.step([1], old, learn=True)
+    new = task.late(old, 5, 1.0)
     with pytest.raises(tg.DataError, match="a later step has learned on"):
         task.step([1], old)
     task.step([1], new)
@@ -244,9 +246,36 @@ def test_what_is_refused_after_a_hole_leaves_the_state_as_it_was() -> None:
         with pytest.raises(tg.DataError):
             task.step([1], state, time=far, learn=True, **given)  # type: ignore[arg-type]
         assert same(state, kept)
+    _, state = task.step([1], state, learn=True)
     _, state = task.step([1], state, time=far, learn=True)
     with pytest.raises(tg.DataError, match="before a hole"):
-        task.late(state, 19, 1.0)
+        task.late(state, 20, 1.0)
+
+
+def test_a_reading_is_learned_from_once() -> None:
+    task = cold()
+    _, state = run(task, bits(5), bits(5, 1), task.start())
+    _, state = task.step([1], state, learn=True, id="six")
+    state = task.late(state, "six", 1.0)
+    for again in ("six", 3):
+        with pytest.raises(tg.DataError, match="second label for reading"):
+            task.late(state, again, 1.0)
+    with pytest.raises(tg.DataError, match="an earlier one has"):
+        task.step([1], state, learn=True, id="six")
+    assert state.learned == 6
+
+
+def test_a_fitted_tagger_that_learns_on_does_not_come_to_say_what_was_said_last(tmp_path: Path) -> None:
+    """Labels that stay for hundreds of rows would teach a quick learner to repeat them."""
+    rng = np.random.default_rng(0)
+    room = np.repeat(rng.random(24) < 0.5, 150).astype(int)
+    x = np.column_stack([room + 0.5 * rng.standard_normal(len(room)), rng.standard_normal(len(room))])
+    task = tg.Tagger(training=tg.Training(epochs=6, batches=20, learning_rate=1e-2), seed=0).fit(x[:1800], room[:1800])
+    state = task.start()
+    for row, label in zip(x[1800:2400], room[1800:2400], strict=True):
+        _, state = task.step(row, state, learn=True, target=int(label))
+    task.save(tmp_path / "m", state=state)
+    assert tg.load(tmp_path / "m", tg.Tagger).score(x[2400:], room[2400:]) > task.score(x[2400:], room[2400:]) - 0.02
 
 
 def test_only_learning_moves_weights() -> None:

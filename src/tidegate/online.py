@@ -41,6 +41,7 @@ OPEN = {"rnn_tanh": [0.0], "rnn_relu": [0.0], "lstm": [2.0, -1.0, 0.0, 2.0], "gr
 LIMIT = 10.0  # scaled readings and targets go no further
 MOST = 2**62  # readings that are counted
 READ, PENDING, BEGAN, LATE, SINCE = 0, 3, 9, 10, 11  # of `counts`, as in online.hpp
+LEARNED = -2  # minus its id stands where a reading was learned from
 STILL = 1e150  # the spread of a channel that has not moved: whatever it reads later, the network is told 0, as before
 
 
@@ -256,7 +257,7 @@ class Learner:
     @staticmethod
     def _free(memory: Memory, id: int | str) -> int:
         named = key(id)
-        if (memory["ids"] == named).any():
+        if (memory["ids"] == named).any() or (memory["ids"] == LEARNED - named).any():
             do = "give each reading an id of its own, or give none to any"
             raise DataError(f"a reading with the id {id!r}, which an earlier one has", wanted="one that is new", do=do)
         return named
@@ -267,7 +268,10 @@ class Learner:
         Under rtrl, too, it is learned back through the ring, `rule.back` readings.
         """
         self._bind(memory)
-        at, keep = np.flatnonzero(memory["ids"] == key(id)), len(memory["ids"])
+        ids, named = memory["ids"], key(id)
+        at, keep = np.flatnonzero(ids == named), len(ids)
+        if not len(at) and (ids == LEARNED - named).any():
+            raise DataError(f"a second label for reading {id!r}", wanted="one: the first was learned from")
         readings = int(memory["counts"][0])
         if not len(at) or readings == 0:
             raise DataError(
@@ -320,14 +324,13 @@ class Learner:
     def check(self, memory: Memory) -> None:
         """Refuse a memory that is not of this learner, or that none can have written."""
         self._fitting(memory)
-        counts, ids, (_, spread, count) = memory["counts"], memory["ids"], memory["scale"]
+        counts, (_, spread, count) = memory["counts"], memory["scale"]
         read, loss = int(counts[READ]), memory["loss"][1:]  # the first is the last loss, NaN where there was none
         sound = {
             "counts": counts.min() >= 0
             and counts.max() < MOST
             and max(counts[BEGAN], counts[SINCE]) <= read
             and counts[PENDING] <= self.rule.every,
-            "ids": ids.min() >= -1,
             "scale": np.isfinite(memory["scale"]).all() and ((spread > 0) | ((spread == 0) & (count >= 0))).all(),
             "loss": np.isfinite(loss).all() and (loss[[1, 3, 4]] >= 0).all(),
             "weights": np.isfinite(memory["weights"]).all(),

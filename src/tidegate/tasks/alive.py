@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PATHS = tuple((name, f"online/{name}") for name in NAMES)
 BYTES = 512  # in which a state spells its rule
+FOLLOWING = 1e-4  # learning rate of a fitted tagger
 UNITS = 16  # of a cold start: a stream has few readings to learn from, and each is to cost microseconds
 
 _live = threading.local()  # learners have buffers of their own: one for each model, rule and thread
@@ -68,8 +69,11 @@ def own(model: Model, arrays: Arrays) -> Learner:
 
 
 def usual(model: Model) -> Rule:
-    """The rule of a stream that was told none."""
-    return model.rule or Rule(name="lru" if model.form.lru else "tbptt")
+    """The rule of a stream that was told none: what was fitted follows slowly, or it learns the label of the hour."""
+    name: Any = "lru" if model.form.lru else "tbptt"
+    if not model.running:
+        return Rule(name=name, learning_rate=FOLLOWING)
+    return model.rule or Rule(name=name)
 
 
 def ruled(arrays: Arrays) -> Rule | None:

@@ -102,6 +102,7 @@ class Pupil final : public tidegate::Online {
     net_.features(m_.weights, record, u_);
     head();
     if (!loss(target, wrong)) return;
+    learned(m_.counts[READINGS] - 1 - ago);
     // A label of its own: what is still pending from others waits, and is not mixed in.
     std::vector<float> waiting;
     const int64_t pending = std::exchange(m_.counts[PENDING], 0);
@@ -143,6 +144,7 @@ class Pupil final : public tidegate::Online {
     std::fill_n(wrong, outputs_, 0.0f);
     m_.loss[LAST] = NAN;
     if (target && !broken && loss(target, wrong)) {
+      learned(now);
       if (net_.traced()) {
         if (!m_.counts[PENDING]) std::fill_n(m_.gradient, size_, 0.0f);
         observe(record, wrong, 0);
@@ -151,6 +153,9 @@ class Pupil final : public tidegate::Online {
     }
     turn(now, learn);
   }
+
+  // An id is turned round, below -1, once its reading was learned from: it is no more to be had, and still taken.
+  void learned(int64_t reading) { m_.ids[place(reading)] = -2 - m_.ids[place(reading)]; }
 
   // Updates, where it is time to; what is due at a reading that is not to be learned from waits for the next that is.
   void turn(int64_t now, bool learn) {
@@ -223,7 +228,9 @@ class Pupil final : public tidegate::Online {
   }
 
   // The mean of the losses at two speeds (an EWMA chart: Roberts 1959): where the fast one leaves the slow one by more
-  // than `drift` of its standard deviations, something has changed; the slow one then begins anew.
+  // than `drift` of its standard deviations, something has changed; the slow one then begins anew. What is less than SMALL
+  // (a seventh of a spread, a hundredth of a probability) is no change to speak of, however still errors were before.
+  static constexpr double SMALL = 0.1;
   enum Watch { LAST, SLOW, SPREAD, FAST, SEEN, POWER };
   void watch(double loss) {
     double *w = m_.loss;
@@ -232,7 +239,8 @@ class Pupil final : public tidegate::Online {
     const double fast = std::max(slow, 1.0 / 32), apart = x - w[SLOW];
     if (!std::isfinite(x)) return;
     w[FAST] += fast * (x - w[FAST]);
-    if (++w[SEEN] > 200 && s_.drift > 0 && w[FAST] - w[SLOW] > s_.drift * std::sqrt(w[SPREAD] * fast / (2 - fast))) {
+    const double bar = std::max(SMALL, s_.drift * std::sqrt(w[SPREAD] * fast / (2 - fast)));
+    if (++w[SEEN] > 200 && s_.drift > 0 && w[FAST] - w[SLOW] > bar) {
       m_.counts[DRIFTS]++, m_.counts[DRIFTED] = m_.counts[READINGS];
       w[SLOW] = w[FAST], w[SEEN] = 32;
       return;
