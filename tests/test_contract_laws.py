@@ -371,6 +371,83 @@ def test_levels_and_steps_that_are_no_numbers_are_refused() -> None:
         CASES["forecast"].new().fit(rows(0, ROWS), beside=3)
 
 
+@pytest.mark.parametrize("name", ["classify", "tag"])
+def test_labels_that_are_measurements_or_of_another_kind_are_refused(name: str) -> None:
+    case, series = CASES[name], rows(0, ROWS)
+    X, y = case.given(series)
+    with pytest.raises(tg.DataError, match=r"different labels, as[\s\S]*target=\"value\""):
+        case.new().fit(X, np.random.default_rng(0).random(len(y)))
+    with pytest.raises(tg.DataError, match="none of which was learned"):
+        fitted(name).score(X, np.arange(len(y)))
+    with pytest.raises(tg.DataError, match="label"):
+        fitted(name).score(X, y[:-1])
+
+
+def test_sequences_by_name_in_frames_and_files_are_those_of_a_list(tmp_path: Path) -> None:
+    pandas, task = pytest.importorskip("pandas"), fitted("classify")
+    series = rows(1, 200)
+    known = [msgspec.structs.replace(one, labels=np.repeat(label, len(one)))
+             for one, label in zip(pieces(series), kinds(series), strict=True)]  # fmt: skip
+    plain = task.apply(pieces(series)).proba
+    for given in (
+        {one.name: one for one in pieces(series)} if len({one.name for one in known}) > 1 else known,
+        [pandas.DataFrame(one.values, columns=list(CHANNELS)) for one in known],
+        [pandas.DataFrame(one.values, columns=list(CHANNELS))[[*reversed(CHANNELS)]] for one in known],
+        dict(enumerate(known)),
+    ):
+        np.testing.assert_array_equal(task.apply(given).proba, plain)
+    assert task.score(dict(enumerate(known))) == task.score(pieces(series), kinds(series))
+    own = CASES["classify"].new().fit({str(i): one for i, one in enumerate(known)})
+    np.testing.assert_array_equal(
+        own.apply(known).proba, CASES["classify"].new().fit(known, kinds(series)).apply(known).proba
+    )
+    with pytest.raises(tg.DataError, match="no labels"):
+        CASES["classify"].new().fit(pieces(series))
+    mixed = msgspec.structs.replace(known[0], labels=np.arange(len(known[0])))
+    with pytest.raises(tg.DataError, match="28 labels in"):
+        CASES["classify"].new().fit([mixed, *known[1:]])
+    text = "@timestamps false\n@univariate true\n@classLabel true a b\n@data\n" + "".join(
+        f"{','.join(map(str, np.round(np.random.default_rng(i).normal(size=12) + i % 2, 3)))}:{'ab'[i % 2]}\n"
+        for i in range(40)
+    )
+    (tmp_path / "x_TRAIN.ts").write_text(text)
+    assert CASES["classify"].new().fit(tmp_path / "x_TRAIN.ts").classes_.tolist() == ["a", "b"]
+
+
+def test_a_cold_start_says_what_it_wants() -> None:
+    label, value = tg.Tagger(), tg.Tagger(target="value")
+    for match, call in (
+        ("classes=", lambda: label.cold_start(channels=2)),
+        ("each once", lambda: value.cold_start(channels=["a", "a"])),
+        ("a list of names", lambda: value.cold_start(channels="ab")),
+        ("a list of names", lambda: value.cold_start(channels=2.5)),  # type: ignore[arg-type]
+        ("classes for a tagger of values", lambda: value.cold_start(channels=1, classes=[0, 1])),
+        ("targets=3 for one of labels", lambda: label.cold_start(channels=1, classes=[0, 1], targets=3)),
+        ("rule=3", lambda: value.cold_start(channels=1, rule=3)),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(tg.SettingError, match=match):
+            call()
+
+
+def test_a_tagger_that_learned_from_a_stream_alone_has_a_page(tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    task = tg.Tagger(seed=0).cold_start(channels=1, classes=["a", "b"])
+    state = task.start()
+    for _ in range(30):
+        _, state = task.step([1.0], state, learn=True, target="a")
+    task.save(tmp_path / "m", state=state)
+    page = tg.report.page(tg.load(tmp_path / "m"))
+    assert "Not judged: it learned from a stream" in page
+
+
+def test_what_a_detector_is_told_is_a_truth_value() -> None:
+    task, series = fitted("anomaly"), rows(1, 9)
+    for wrong in ("normal", 2, [], "bad"):
+        with pytest.raises(tg.SettingError, match="True = abnormal"):
+            task.step(series.values[0], task.start(), learn=True, target=wrong)
+    task.step(series.values[0], task.start(), learn=True, target=np.bool_(True))
+
+
 def test_columns_of_one_name_are_refused() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(np.zeros((9, 3)), columns=["a", "b", "a"])

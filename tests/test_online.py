@@ -501,11 +501,11 @@ def test_errors_that_hardly_move_are_no_drift() -> None:
     """A stream that is learned to the last bit has errors of next to nothing, which grow by more than they vary."""
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2, 6000)
-    learner = Learner(channels=1, outputs=2, target="label")
+    learner = Learner(channels=1)
     memory = learner.begin()
     learner.steps(memory, bits[1:, None].astype(float), bits[:-1].astype(float))
     assert learner.counts(memory).drifts == 0
-    learner.steps(memory, bits[1:, None].astype(float), 1.0 - bits[:-1])
+    learner.steps(memory, bits[1:, None].astype(float), 5.0 - bits[:-1])
     assert learner.counts(memory).drifts > 0
 
 

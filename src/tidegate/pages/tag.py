@@ -164,12 +164,12 @@ def said(task: Tagger, table: Table, told: Told | None) -> tuple[str, list[str]]
     elif "MAE" in ours:
         headline = f"Off by {words.figure(ours['MAE'])} on average{'' if here else ', on held-out rows'}"
     else:
-        headline = "Not judged: no held-out row has a label"
+        headline = f"Not judged: {'no held-out row has a label' if task.split_ else 'it learned from a stream'}"
     if told is not None and not own(told):
         count = words.counted(int(sum(map(len, told.said))), "row")
         headline = f"{count} tagged"
         if task.target == "label":
-            verdict = [_shares(told), *verdict]
+            verdict = [*verdict, _shares(told)]
     return headline, verdict
 
 
@@ -201,6 +201,8 @@ def beside(task: Tagger, evaluation: Any) -> Table:
     for name, error in sorted(task.errors_.items(), key=lambda each: not each[0].startswith("tagger")):
         figures = {"accuracy": 1 - error["rows"], "F1": 1 - error["1 - F1"]} if "rows" in error else dict(error)
         rows.append(Row(name=name, metrics=figures, baseline=not name.startswith("tagger")))
+    if not task.split_:
+        return Table(rows=[], verdict="", what="It learned from a stream, without rows held out to judge it by.")
     what = f"{words.counted(task.split_['judge'], 'row')} of the history that chose nothing."
     lost = task.verdict_.startswith(("a simple rule", "no better"))
     found = smaller & {name for row in rows for name in row.metrics}
@@ -209,6 +211,8 @@ def beside(task: Tagger, evaluation: Any) -> Table:
 
 def _parts(task: Tagger) -> list[frame.Part]:
     """The rows of each use, as counts: of many sequences they lie all over."""
+    if not task.split_:
+        return []
     ends = np.cumsum([0, *(task.split_[name] for name in PARTS)]).tolist()
     pairs = itertools.pairwise(ends)
     return [frame.Part(name=n, rows=pair, use=use) for (n, use), pair in zip(PARTS.items(), pairs, strict=True)]

@@ -235,8 +235,15 @@ def cold_start(
 
     pace  seconds between readings, and the rule
     """
-    names = tuple(f"c{i}" for i in range(channels)) if isinstance(channels, int) else tuple(channels)
-    labels, lru = task.target == "label", task.cell == "lru"
+    labels, lru, names = task.target == "label", task.cell == "lru", _names(channels)
+    if labels and not classes:
+        wanted, do = 'cold_start(..., classes=["on", "off"])', 'or learn values: Tagger(target="value")'
+        raise SettingError("no classes to begin with", wanted=wanted, do=do)
+    if (labels and targets != 1) or (classes and not labels):
+        saw = "classes for a tagger of values" if classes and not labels else f"targets={targets} for one of labels"
+        raise SettingError(saw, wanted="classes= for labels, targets= for values", do="leave it out")
+    if pace[1] is not None and not isinstance(pace[1], Rule):
+        raise SettingError(f"rule={pace[1]!r:.60}", wanted="a tidegate.online.Rule(...)")
     if task.smooth:
         raise SettingError("smooth=True from nothing", wanted="a history, which says how seldom labels change")
     if labels:
@@ -250,6 +257,15 @@ def cold_start(
     task.history_, task.tried_, task.split_, task.errors_ = [], [], {}, {}
     task.against_, task.confusion_, task.notes_ = {}, np.zeros((0, 0), dtype=np.int64), []
     task._remember(_cold(form, pace[1], labels, task.seed))
+
+
+def _names(channels: object) -> tuple[str, ...]:
+    if isinstance(channels, int | np.integer) and not isinstance(channels, bool) and channels > 0:
+        return tuple(f"c{i}" for i in range(int(channels)))
+    names = tuple(channels) if isinstance(channels, list | tuple) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise SettingError(f"channels={channels!r:.60}", wanted="how many, or a list of names, each once")
+    return names
 
 
 def _cold(form: Form, rule: Rule | None, labels: bool, seed: int) -> Model:

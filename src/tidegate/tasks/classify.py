@@ -106,7 +106,7 @@ class Classifier:
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -115,8 +115,9 @@ class Classifier:
     ) -> Self:
         """Learn the labels y (N,) of the sequences X; returns self.
 
-        X           an array (N, T) or (N, T, C), NaN = missing and at the end padding; or a list of arrays (T_i, C) or
-                    Series, of any lengths
+        X           an array (N, T) or (N, T, C), NaN = missing and at the end padding; or a list of arrays (T_i, C),
+                    Series or frames, of any lengths; or what `read_many` gives, or a file that it reads
+        y           a label each; None: those that the series have
         checkpoint  a file to which training writes after every epoch; `resume=True` goes on from it after a crash
         tune        True tries half and twice the units, a third and three times the learning rate: nine trainings, of
                     which validation rows pick one (`tried_`)
@@ -126,8 +127,9 @@ class Classifier:
         from . import asked
 
         asked.sound(self, Params, resume, checkpoint)
+        X = sequences.many(X)
         given = sequences.each(X)
-        classes, numbers = _classes(y, len(given))
+        classes, numbers = _classes(sequences.labels(X) if y is None else y, len(given))
         from . import naming
 
         scale = learn(np.concatenate(given))
@@ -329,9 +331,14 @@ class Classifier:
         """The probability of every class (N, classes), in the order of `classes_`."""
         return self.apply(X).proba
 
-    def score(self, X: Any, y: Any) -> float:
-        """The share of sequences X whose label is y (N,)."""
-        return float(np.mean(self.predict(X) == np.asarray(y)))
+    def score(self, X: Any, y: Any = None) -> float:
+        """The share of sequences X whose label is y (N,), or the one that each series has."""
+        X = sequences.many(X)
+        said, truth = self.predict(X), np.asarray(sequences.labels(X) if y is None else y)
+        if truth.shape != said.shape:
+            raise DataError(f"labels of shape {truth.shape} for {len(said):,} sequences", wanted="one label each")
+        sequences.met(truth, self.classes_)
+        return float(np.mean(said == truth))
 
     def _fitted(self) -> None:
         verbs.require_fitted(self, "model_")
@@ -406,7 +413,10 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _classes(y: Any, count: int) -> tuple[Labels, NDArray[np.int64]]:
     """The classes in order, and the number of each label's class."""
-    given = np.asarray(y)
+    try:
+        given = np.asarray(list(y.values()) if isinstance(y, dict) else y)
+    except ValueError:
+        raise DataError("labels of several lengths", wanted="one label for each sequence") from None
     if given.shape != (count,):
         raise DataError(f"labels of shape {given.shape} for {count:,} sequences", wanted="one label each")
     if given.dtype.kind in KINDS:
@@ -417,9 +427,10 @@ def _classes(y: Any, count: int) -> tuple[Labels, NDArray[np.int64]]:
         raise DataError(f"labels of type {given.dtype}", wanted="whole numbers, texts or truth values, none missing")
     if given.dtype.kind == "f" and not np.isfinite(given).all():
         raise DataError("labels that are missing", wanted="one for each sequence", do="leave those sequences out")
+    sequences.whole(given.tolist())
     classes, numbers = np.unique(given, return_inverse=True)
     if len(classes) < 2:
-        raise DataError(f"one class only: {classes[0]!r}", wanted="at least two", do="give examples of both")
+        raise DataError(f"one class only: {classes[0].item()!r}", wanted="at least two", do="give examples of both")
     return classes, numbers.astype(np.int64)
 
 

@@ -179,6 +179,19 @@ def told(form: Form, known: tuple[str, ...]) -> dict[str, str]:
     return found | ({"reads": "each channel beside all others"} if form.joint else {})
 
 
+def hurry(times: Times, last: int | None, interval: float) -> list[str]:
+    """A note where the last of some rows came much sooner after the one before it than the rows of the history did.
+
+    >>> hurry(np.array([0, 10 * SECOND]), None, interval=60.0)
+    ['the last row came 10 s after the one before it; the model knows a row every 1 min']
+    """
+    before = int(times[-2]) if len(times) > 1 else last
+    if before is None or (apart := (int(times[-1]) - before) / SECOND) > interval / 2:
+        return []
+    pace = span_text(interval)
+    return [f"the last row came {span_text(apart)} after the one before it; the model knows a row every {pace}"]
+
+
 # ---- what a user says is coming --------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from .. import save
 from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
 from ..scale import Scale, learn as learn_scale
-from ..series import SECOND, Series, span_text
+from ..series import Series
 from ..settings import Beside, Epoch, Network, Onward, Size, Training, Tried
 from ..windows import on_grid, windows
 from . import coming, segments, verbs, windowed
@@ -249,7 +249,7 @@ class Forecaster:
         seen = min(seen + len(rows), form.lookback) if self.clock_ else seen + len(values)
         notes = [
             *told[1],
-            *self._hurry(times, last if state.arrays["clock"][1] else None),
+            *coming.hurry(times, last if state.arrays["clock"][1] else None, interval),
             *self._doubts(known[:, : form.channels], seen),
         ]
         ticks, past = coming.after(times[-1], form.horizon, interval), known[:, : form.channels]
@@ -275,16 +275,6 @@ class Forecaster:
     @property
     def _columns(self) -> tuple[str, ...]:
         return (*self.channels_, *self.known_)
-
-    def _hurry(self, times: NDArray[np.int64], last: int | None) -> list[str]:
-        """A note where the last two rows came much closer to each other than those of the history."""
-        before = int(times[-2]) if len(times) > 1 else last
-        if before is None or (apart := (int(times[-1]) - before) / SECOND) > self.interval_ / 2:
-            return []
-        pace = span_text(self.interval_)
-        return [
-            f"the last row came {span_text(apart)} after the one before it, where the model knows a row every {pace}"
-        ]
 
     def _doubts(self, known: NDArray[np.float64], seen: int) -> list[str]:
         """What makes this forecast worth less than others."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import network
+from ..errors import SettingError
 from ..kernels.traced import Traced
 from ..settings import SIZES, Onward
 from ..surprise import SPANS
@@ -43,6 +44,9 @@ def on(
 
     target  what is known of the reading: True = abnormal, False = normal, None = nothing but the verdict
     """
+    if not isinstance(target, bool | np.bool_ | None):
+        wanted = "True = abnormal, False = normal, None = not known"
+        raise SettingError(f"target={target!r}", wanted=wanted, do="say which of the two it is")
     pace, verdict, model = onward.asked(learn, alarms=True), found.verdict(), task.model_
     rows, arrays = pace.back + WAIT, found.state.arrays
     if "online/rows" not in arrays:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..series import LARGEST, Series
-from . import verbs
+from . import sequences, verbs
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -82,11 +82,12 @@ def classes(found: list[NDArray[Any]]) -> tuple[Labels, list[Numbers]]:
     if not kinds or not (kinds == {str} or kinds == {bool} or kinds <= {int, float, bool}):
         names = ", ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
         raise DataError(f"labels of type {names}", wanted="whole numbers, texts or truth values; None = not known")
-    whole = kinds != {bool} and kinds != {str} and all(float(v).is_integer() for v in told)
-    named = np.array([int(v) for v in told] if whole else told)
+    sequences.whole(told)
+    integers = kinds != {bool} and kinds != {str} and all(float(v).is_integer() for v in told)
+    named = np.array([int(v) for v in told] if integers else told)
     every, numbers = np.unique(named, return_inverse=True)
     if len(every) < 2:
-        raise DataError(f"one class only: {every[0]!r}", wanted="at least two", do="give examples of both")
+        raise DataError(f"one class only: {every[0].item()!r}", wanted="at least two", do="give examples of both")
     ends, result = np.cumsum([0, *(int(rows.sum()) for rows in there)]), []
     for rows, first, last in zip(there, ends[:-1], ends[1:], strict=True):
         column = np.full(len(rows), -1, dtype=np.int64)

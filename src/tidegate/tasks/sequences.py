@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..scale import Scale
 from ..series import LARGEST, Series
+from . import verbs
 
 Floats = NDArray[np.float64]
 CLIP = 10.0  # scaled readings go no further
+LEVELS = 20  # different numbers that may be names of classes though they are not whole
 SMOOTH = 1e-4  # a channel that moves by less from reading to reading does not move
 
 
@@ -24,12 +27,15 @@ def each(X: Any, channels: Sequence[str] = ()) -> list[Floats]:
     [(2, 1), (3, 1)]
 
     X: an array (N, T) or (N, T, C) in which NaN at the end is padding; or a list of arrays (T_i,) or (T_i, C), or of
-    Series, whose channels are taken by name where `channels` are known. Raises DataError, which names the sequence.
+    Series and data frames, whose channels are taken by name where `channels` are known. Raises DataError, which names
+    the sequence.
     """
+    X = many(X)
     if isinstance(X, Series):
         raise DataError(f"one series, {X.name}", wanted="a list of series, one label each", do="classify [series]")
     if isinstance(X, list | tuple):
-        items = [(x.select(channels) if channels else x).values if isinstance(x, Series) else x for x in X]
+        series = [verbs.as_series(x) if hasattr(x, "columns") else x for x in X]
+        items = [(x.select(channels) if channels else x).values if isinstance(x, Series) else x for x in series]
     else:
         whole = _numbers(X, "X")
         if whole.ndim not in (2, 3):
@@ -45,9 +51,48 @@ def each(X: Any, channels: Sequence[str] = ()) -> list[Floats]:
     return found
 
 
+def many(X: Any) -> Any:
+    """Sequences as a list where they came by name, as `read_many` gives them, or in a file that it reads."""
+    if isinstance(X, str | Path):
+        from ..reader import read_many
+
+        X = read_many(X)
+    return list(X.values()) if isinstance(X, Mapping) else X
+
+
+def labels(X: Any) -> list[Any]:
+    """The label that each of some series has, beside all of its rows."""
+    found = []
+    for one in X if isinstance(X, list | tuple) else [X]:
+        told = getattr(one, "labels", None)
+        if told is None or len(set(told.tolist())) != 1:
+            what = "no labels" if told is None else f"{len(set(told.tolist()))} labels in {one.name}"
+            raise DataError(what, wanted="one label for each sequence", do="give y, a label each")
+        found.append(told[0])
+    return found
+
+
+def whole(told: list[Any]) -> None:
+    """Refuse measurements as labels: numbers between whole ones, of more than a few different values."""
+    parts = [value for value in told if isinstance(value, float) and not value.is_integer()]
+    if parts and (count := len(set(told))) > LEVELS:
+        do = 'learn values with Tagger(target="value"), or turn levels into texts'
+        raise DataError(f"{count:,} different labels, as {parts[0]}", wanted="names of classes", do=do)
+
+
+def met(truth: NDArray[Any], known: NDArray[Any]) -> None:
+    """Refuse labels of which not one was learned: texts where classes are numbers, say."""
+    told = [value for value in truth.ravel().tolist() if value is not None and value == value]
+    if told and not set(told) & set(known.tolist()):
+        names = ", ".join(map(repr, known.tolist()[:8]))
+        raise DataError(f"labels such as {told[0]!r}, none of which was learned", wanted=f"of {names}")
+
+
 def names(X: Any, count: int) -> tuple[str, ...]:
     """The names of the channels, if the sequences have any."""
+    X = many(X)
     first = X[0] if isinstance(X, list | tuple) and X else None
+    first = verbs.as_series(first) if hasattr(first, "columns") else first
     return first.channels if isinstance(first, Series) else tuple(f"c{i}" for i in range(count))
 
 

@@ -25,7 +25,7 @@ from ..online import Rule
 from ..save import File
 from ..series import Series
 from ..settings import Epoch, Network, Size, Training, one_of, seconds
-from . import marked, stepwise, stored, verbs
+from . import marked, sequences, stepwise, stored, verbs
 from .steps import TAGGING, Form
 from .stepwise import Model
 from .tagged import Tag, Tagged
@@ -457,6 +457,7 @@ class Tagger:
         told = np.concatenate(said) if many else said
         if self.target == "label":
             truth = np.concatenate([marked.numbered([one], self.classes_)[0] for one in beside])
+            sequences.met(np.concatenate([np.asarray(one, dtype=object) for one in beside]), self.classes_)
             known = np.concatenate(marked.known(beside))
             if not known.any():
                 raise DataError("no label that is known", wanted="at least one to compare with")
