@@ -349,7 +349,9 @@ def test_the_command_line_knows_ahead(series: Series, tmp_path: Path, monkeypatc
     table[850:].write_csv(tmp_path / "later.csv")
     model, out = tmp_path / "m.safetensors", tmp_path / "out.csv"
     words = ["--known", "price,open", "--calendar", "--joint", "--horizon", 7, "--lookback", 30]
-    tidegate("fit", "forecast", tmp_path / "load.csv", "-o", model, *words)
+    page = tmp_path / "fit.html"
+    tidegate("fit", "forecast", tmp_path / "load.csv", "-o", model, *words, "--report", page)
+    assert "What was forecast, and what came" in page.read_text()
     told = tidegate("info", model).stdout
     assert "price, open, the time of day and week" in told
     assert "each channel beside all others" in told

@@ -345,7 +345,15 @@ def _done(task: Any, data: Any, evaluation: Evaluation, written: Written, truth:
     telling.say_measured(evaluation)
     _say_model(written)
     read = list(data.values()) if isinstance(data, dict) else data
-    _after(task, task.apply(read) if written.report else None, evaluation, written, read, truth)
+    _after(task, _said(task, read) if written.report else None, evaluation, written, read, truth)
+
+
+def _said(task: Any, read: Any) -> Any:
+    """What a task makes of what it learned from; where the future must be known, of the rows of which it is."""
+    if not getattr(task, "known_", ()):
+        return task.apply(read)
+    first, _ = task.split_["calibrate"]
+    return task.backtest(read[max(0, first - task.lookback_) :])
 
 
 def _say_model(written: Written) -> None:

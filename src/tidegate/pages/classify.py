@@ -61,7 +61,8 @@ def page(
     count = len(told.judged.rows)
     bare = truth is None and not learned_from and result is not None
     if bare and result is not None:
-        headline, sentences = called(result)[0], [*called(result)[1], *sentences]
+        headline, own = called(result)
+        sentences = [*sentences, *own] if table.baseline_wins else [*own, *sentences]  # what loses is said first
     return frame.render(
         Page(
             title=title or ("new sequences" if bare else words.counted(count, f"{'held-out ' * told.held}sequence")),
