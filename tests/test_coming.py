@@ -320,7 +320,8 @@ def test_what_means_nothing_is_refused(series: Series) -> None:
         plain.fit(series.values, beside=Beside(calendar=True))
     with pytest.raises(tg.DataError, match="nothing of the calendar"):
         plain.fit(check(series.values, series.times // 3600), beside=Beside(calendar=True))
-    for known in ("price", ("price", "price"), (3,)):
+    assert Beside(known="price") == Beside(known=["price"]) == Beside(known=("price",))  # type: ignore[arg-type]
+    for known in (3, ("price", "price"), (3,)):
         with pytest.raises(tg.SettingError, match="known"):
             Beside(known=known)  # type: ignore[arg-type]
     assert not hasattr(plain, "model_")

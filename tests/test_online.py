@@ -497,6 +497,26 @@ def test_shapes_are_exact() -> None:
         learner.late(memory, 0, [1.0])
 
 
+WRONG: list[dict[str, Any]] = [
+    {"channels": 1.5}, {"channels": "a"}, {"channels": 0}, {"outputs": None}, {"hidden": -1}, {"rule": 3},
+    {"cell": "x"}, {"target": "y"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_a_learner_of_the_wrong_kind_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=next(iter(wrong))):
+        Learner(**{"channels": 1, **wrong})
+    for seed in (-1, None, "x", 1.5):
+        with pytest.raises(SettingError, match="seed"):
+            Learner(1).begin(seed=seed)  # type: ignore[arg-type]
+    for memory in (None, 3, []):
+        with pytest.raises(DataError, match="as a memory"):
+            Learner(1).step(memory, [1.0])  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="one of adam, sgd"):
+        Rule(optimiser="x")  # type: ignore[arg-type]
+
+
 def test_errors_that_hardly_move_are_no_drift() -> None:
     """A stream that is learned to the last bit has errors of next to nothing, which grow by more than they vary."""
     rng = np.random.default_rng(0)

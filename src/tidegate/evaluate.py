@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import baselines, calibrate, leaks, metrics, synth
 from .calibrate import Threshold
-from .errors import DataError
+from .errors import DataError, SettingError
 from .pages.frame import Row
 from .series import SECOND, Series, instant, time_text
 from .settings import rate
@@ -83,6 +83,9 @@ def detector(
     history  what the detector learned from: then the split is checked for leaks, each a note, and an isolation forest
              stands beside too, where scikit-learn is installed (a model file cannot hold one)
     """
+    if type(det).__name__ != "AnomalyDetector":
+        do = "tidegate evaluate on the command line judges every task; in Python see backtest and score"
+        raise SettingError(f"a {type(det).__name__}", wanted="a fitted AnomalyDetector", do=do)
     series = verbs.matched(det, data)
     found = det.apply(series)
     truth, notes, rules = _truth(series, labels, events), [], det.rivals_

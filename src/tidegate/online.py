@@ -139,8 +139,8 @@ class Learner:
         self.labels = one_of("target", target, ("value", "label")) == "label"
         self.cell = one_of("cell", cell, CELLS)
         self.rule = rule or (Rule(name="lru") if cell == "lru" else Rule())
-        self.inputs = channels * (1 + masked)
         _fits(self)
+        self.inputs = channels * (1 + masked)
         r = self.rule
         keep = max(r.keep, r.back, r.every)
         self._core = _core.Learner(
@@ -184,6 +184,8 @@ class Learner:
         scale         (center (C,), spread (C,)) of readings, fixed from now on; `target_scale` of values (O,)
         state         (parts, H) where the stream stands
         """
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise SettingError(f"seed={seed!r}", wanted="a whole number, 0 or more")
         rng = np.random.default_rng(seed)
         memory = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._shapes.items()}
         body, top = memory["weights"][: self._body], memory["weights"][self._body :]
@@ -217,7 +219,7 @@ class Learner:
         id      by which `late` takes the target; the number of the reading in the stream, where none is given
         learn   False: no update, not even of what is pending
         """
-        if not self._core.holds(memory):
+        if memory.__class__ is not dict or not self._core.holds(memory):
             self._bind(memory)
         _fill("a reading", self._x, reading)
         if target is not None:
@@ -342,6 +344,8 @@ class Learner:
                 raise DataError(f"a memory whose {name} cannot be", wanted="what a learner wrote", do=do)
 
     def _bind(self, memory: Memory) -> None:
+        if not isinstance(memory, dict):
+            raise DataError(f"{memory!r:.60} as a memory", wanted="what begin() gave")
         if not self._core.holds(memory):
             self._fitting(memory)
             self._core.bind(tuple(memory[name] for name in NAMES), self._x, self._y, self._out)
@@ -401,6 +405,11 @@ def _first_lru(inputs: int, hidden: int, rng: np.random.Generator) -> tuple[Floa
 
 def _fits(learner: Learner) -> None:
     rule, cell = learner.rule, learner.cell
+    if not isinstance(rule, Rule):
+        raise SettingError(f"rule={rule!r:.60}", wanted="a Rule(...)")
+    for name in ("channels", "outputs", "hidden"):
+        if not isinstance(value := getattr(learner, name), int | np.integer) or value < 1:
+            raise SettingError(f"{name}={value!r}", wanted="a whole number, 1 or more")
     if (cell == "lru") != (rule.name == "lru"):
         raise SettingError(
             f"the cell {cell} with the rule {rule.name}", wanted="lru with lru, others with tbptt or rtrl"
@@ -415,9 +424,6 @@ def _fits(learner: Learner) -> None:
             UserWarning,
             stacklevel=4,
         )
-    for name in ("channels", "outputs", "hidden"):
-        if getattr(learner, name) < 1:
-            raise SettingError(f"{getattr(learner, name)} {name}", wanted="1 or more")
     if learner.labels and learner.outputs < 2:
         raise SettingError(f"{learner.outputs} class", wanted="2 or more", do="give outputs=, the number of classes")
 

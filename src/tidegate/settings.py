@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -29,7 +29,9 @@ def checked(setting: msgspec.Struct) -> None:
                 msgspec.convert(value, hint)
         except msgspec.ValidationError as error:
             what = f"{type(setting).__name__}({name}={value!r})"
-            raise SettingError(f"{what}: {error}", wanted=_wanted(limits), do=f"change {name}") from None
+            allowed = ", ".join(map(str, get_args(hint))) if get_origin(hint) is Literal else ""
+            wanted = f"one of {allowed}" if allowed else _wanted(limits)
+            raise SettingError(f"{what}: {error}", wanted=wanted, do=f"change {name}") from None
 
 
 def reaching(every: int, back: int) -> None:
@@ -112,8 +114,8 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         given: object = self.known
-        if isinstance(given, list):
-            msgspec.structs.force_setattr(self, "known", tuple(given))
+        if isinstance(given, list | str):
+            msgspec.structs.force_setattr(self, "known", (given,) if isinstance(given, str) else tuple(given))
         checked(self)
         if len(set(self.known)) < len(self.known):
             raise SettingError(f"known={self.known!r}", wanted="each name once")

@@ -51,6 +51,16 @@ class Labelled:
     """(N, classes) how probable each class is, calibrated on held-out rows"""
     classes: Labels
 
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __repr__(self) -> str:
+        return f"<Labelled: {len(self):,} sequences of {len(self.classes)} classes>"
+
+    def to_pandas(self) -> Any:
+        """`to_frame` as a pandas frame, where pandas is installed."""
+        return self.to_frame().to_pandas()
+
     def to_frame(self) -> polars.DataFrame:
         """As a polars frame: the label, and a column for each class."""
         import polars

@@ -34,6 +34,9 @@ class Judged(msgspec.Struct, frozen=True, eq=False):
     proba: Floats
     """(n,) how probable the named class was said to be"""
 
+    def __repr__(self) -> str:
+        return f"<Judged: {int((self.truth == self.said).sum()):,} of {len(self.rows):,} rows named right>"
+
     @property
     def right(self) -> Rows:
         """Rows that were named right, the surest first."""

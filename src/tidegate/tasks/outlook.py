@@ -124,6 +124,10 @@ class Backtest:
         rows = [{"rule": name, "mse": mse, "mae": mae} for name, (mse, mae) in self.errors.items()]
         return polars.DataFrame(rows)
 
+    def to_pandas(self) -> Any:
+        """The same as a pandas frame, where pandas is installed."""
+        return self.to_frame().to_pandas()
+
 
 def measured(levels: Floats, q: float) -> float:
     """`q` as a level that can be told, to a rounding error; refused outside of what was measured.
