@@ -238,7 +238,7 @@ def test_other_sequences_and_padding_change_no_bit(name: str) -> None:
 
 
 LOST = {  # all that a verdict can say where nothing was won, and nothing that it says of a win
-    "forecast": r".+ did better than the forecaster: MSE .+|the forecaster did as well as .+ and no better: MSE .+",
+    "forecast": r".+ did better than the forecaster: MSE .+, p = .+|no better than .+, as far as .+ can tell: MSE .+",
     "complete": r"no better than (linear interpolation|the last value) on later rows, so filled by \1: .+",
     "classify": r"(no better than chance|too few rows to tell from chance): .+",
     "tag": r"no better than a simple rule, as far as these rows can tell: .+|a simple rule does better: .+",
@@ -271,7 +271,7 @@ def test_the_sentence_of_a_win_is_none_of_those() -> None:
     ours = {"tagger": {"rows": 0.1}, "largest class": {"rows": 0.3}}
     truth = np.repeat([0, 1], 40)
     won = {
-        "forecast": outlook.verdict({"forecaster": (0.4, 0.6), "drift": (0.5, 0.5)}),
+        "forecast": outlook.verdict({"forecaster": (0.4, 0.6), "drift": (0.5, 0.5)}, {"drift": (0.01, 1.0)}),
         "classify": str(chance.judge([truth], [truth])),
         "tag": marking.verdict(ours, {"largest class": (0.001, 1.0)}),
     }

@@ -137,7 +137,8 @@ def test_a_forecast_page_says_what_the_backtest_says(forecaster: tg.Forecaster, 
 def test_a_rule_that_wins_opens_the_page(forecaster: tg.Forecaster, later: Series) -> None:
     test = forecaster.backtest(later)
     errors = {name: ((0.1, 0.1) if name == "drift" else (1.0, 1.0)) for name in test.errors}
-    page = words(tg.report.page(forecaster, None, replace(test, errors=errors)))
+    lost = dict.fromkeys(test.against, (1.0, 0.001))
+    page = words(tg.report.page(forecaster, None, replace(test, errors=errors, against=lost)))
     assert "<h1>Drift forecasts better here</h1>" in page
     assert 'class="lead warn">Drift did better than the forecaster' in page
 

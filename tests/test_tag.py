@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tidegate as tg
+from tidegate import chance
 from tidegate.series import SECOND, check
 from tidegate.tasks import marked, marking, steady, steps
 from tidegate.tasks.tagged import Tag
@@ -105,7 +106,7 @@ def test_one_row_more_that_is_right_is_no_better_and_a_file_keeps_the_verdict(
     truth, ours = np.zeros(500), np.zeros(500)
     rule = ours.copy()
     rule[77] = 1.0
-    against = marking.paired(np.abs(rule - truth) - np.abs(ours - truth), marking.blocks(np.zeros(500, int)))
+    against = chance.paired(np.abs(rule - truth) - np.abs(ours - truth), marking.blocks(np.zeros(500, int)))
     errors = {"tagger": {"rows": 0.0}, "largest class": {"rows": 0.002}}
     assert against[0] == 0.5
     assert marking.verdict(errors, {"largest class": against}).startswith("no better than a simple rule")
@@ -123,7 +124,7 @@ def test_rows_that_resemble_the_last_one_do_not_make_a_verdict_wrong_much_more_o
         gain, drawn = np.zeros(600), rng.standard_normal(600)
         for t in range(1, 600):
             gain[t] = 0.8 * gain[t - 1] + drawn[t]
-        wrong += marking.paired(gain, block)[0] < 0.05
+        wrong += chance.paired(gain, block)[0] < 0.05
     assert 0.03 < wrong / 1000 < 0.08  # a test that took the rows for witnesses: 0.3
 
 
@@ -131,7 +132,7 @@ def test_a_sequence_is_one_witness_and_the_gain_of_values_is_that_of_their_error
     sizes = np.random.default_rng(0).integers(1, 9, 30)
     sequence = np.repeat(np.arange(30), sizes)
     block = marking.blocks(sequence)
-    assert len(np.unique(block)) == marking.BLOCKS
+    assert len(np.unique(block)) == chance.BLOCKS
     assert all(len(np.unique(block[sequence == i])) == 1 for i in range(30))
     truth, ours, theirs = np.random.default_rng(1).standard_normal((3, 50, 2))
     truth[:20, 1] = np.nan

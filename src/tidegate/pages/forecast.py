@@ -113,7 +113,9 @@ def said(task: Forecaster, table: Table, now: Forecast | None, test: Backtest | 
     squared = {name: mse for name, (mse, _) in errors.items()}
     rule = min((name for name in squared if name != windowed.OURS), key=lambda name: squared[name])
     ratio = squared[windowed.OURS] / squared[rule] if squared[rule] > 0 else np.nan
-    if table.baseline_wins:
+    if table.verdict.startswith("no better"):
+        headline = f"No better than {WORDS.get(rule, rule)}, as far as these rows can tell"
+    elif table.baseline_wins:
         headline = f"{words.opened(WORDS.get(rule, rule))} forecasts better here"
     elif not ratio <= 1 - HARDLY:
         headline = f"Hardly better than {WORDS.get(rule, rule)}"
@@ -159,9 +161,9 @@ def beside(task: Forecaster, test: Backtest | None, evaluation: Any) -> Table:
     ]
     where = "the last rows of its history" if test is None else f"{words.counted(len(test), 'moment')} of {test.name}"
     what = f"Forecasts from {where}; errors in spreads of the channels (1: the standard deviation of the history)."
-    wins = naive.best({name: mse for name, (mse, _) in errors.items()}, windowed.OURS) != ""
-    smaller = frozenset({"MSE", "MAE"})
-    return Table(rows=rows, verdict=verdict(errors), baseline_wins=wins, smaller_is_better=smaller, what=what)
+    said, smaller = verdict(errors, task.against_ if test is None else test.against), frozenset({"MSE", "MAE"})
+    lost = not said.startswith(windowed.WON)
+    return Table(rows=rows, verdict=said, baseline_wins=lost, smaller_is_better=smaller, what=what)
 
 
 def _thinned(ahead: Ahead | None, test: Backtest | None) -> list[str]:

@@ -57,9 +57,10 @@ class Forecaster:
 
     The network is that of SegRNN (Lin et al. 2023; see `segments`), mixed with a linear map by how well each did on
     held-out rows; quantiles are split conformal, for each step and channel. Missing values in the past are drawn as
-    lines between what was seen. After `fit`: `channels_`, `interval_`, `clock_`, `model_`, `errors_` (beside the rules,
-    on the held-out rows that measure the quantiles; they chose no weights, but had a say in how much of the answer is
-    the network's), `history_` (a record an epoch), `split_`, `notes_`, `tried_` (by `tune`), `device_`.
+    lines between what was seen. After `fit`: `channels_`, `known_`, `interval_`, `clock_`, `model_`, `errors_` (beside
+    the rules, on the held-out rows that measure the quantiles; they chose no weights, but had a say in how much of the
+    answer is the network's), `against_` (how likely chance gains as much over each rule, or loses), `history_` (a
+    record an epoch), `split_`, `notes_`, `tried_` (by `tune`), `device_`.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class Forecaster:
             self, lambda net, device: practice.problem(past(net), training, self.seed, device),
             form.net, training, checkpoint=checkpoint, resume=resume, tune=tune, on_epoch=on_epoch,
         )  # fmt: skip
-        model, errors = practice.finish(past(found.net), scale, ahead, found.run.weights, levels)
+        model, errors, self.against_ = practice.finish(past(found.net), scale, ahead, found.run.weights, levels)
         self.channels_, self.known_, self.interval_, self.clock_ = channels, beside.known, series.interval, series.clock
         self.model_, self.errors_, self.split_ = model, errors, parts
         self.history_, self.device_, self.tried_ = found.run.history, found.run.device, found.tried
@@ -236,6 +237,7 @@ class Forecaster:
         return Backtest(
             series.name, self.channels_, times, model.scale.undo(found.said), truth[ends - form.lookback + 1],
             model.levels, model.bands * model.scale.spread, found.breadth, found.errors,
+            found.against,
         )  # fmt: skip
 
     def _ahead(
@@ -313,6 +315,7 @@ class Forecaster:
             return
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "errors": self.errors_}
+        facts |= {"against": self.against_}
         inside = {"form": self.model_.form, "share": self.model_.share, "tried": self.tried_}
         inside |= {"follows": self.model_.follows}
         spec = {"task": "forecast", "params": verbs.plain_params(self), "known": self.known_, **facts, **inside}
@@ -361,7 +364,7 @@ class Forecaster:
         task.channels_, task.interval_, task.clock_ = spec.channels, spec.interval, spec.clock
         task.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate") if name in spec.split}
         task.history_, task.tried_, task.notes_ = spec.history, spec.tried, spec.notes
-        task.errors_, task.device_ = spec.errors, spec.device
+        task.errors_, task.against_, task.device_ = spec.errors, spec.against, spec.device
         task.fingerprint_ = task._fingerprint()
         return task
 
@@ -402,7 +405,7 @@ class Forecaster:
     def verdict_(self) -> str:
         """Whether it beat every simple rule on held-out rows, in a sentence."""
         self._fitted()
-        return verbs.dated(verdict(self.errors_), self.notes_)
+        return verbs.dated(verdict(self.errors_, self.against_), self.notes_)
 
     def _fitted(self) -> None:
         verbs.require_fitted(self, "model_")
@@ -461,6 +464,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: float
     known: tuple[str, ...] = ()
     follows: float = 0.0
+    against: dict[str, tuple[float, float]] = {}
 
 
 def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:

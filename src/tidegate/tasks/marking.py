@@ -30,7 +30,6 @@ HIDDEN = 0.02  # share of the readings hidden while training
 FEW = 8  # sequences, from which on whole ones are held out; else the later rows of each
 ROWS = 64  # rows to learn from, at least
 WITNESSES = 20  # held-out sequences that can tell labels from chance
-BLOCKS = 12  # of held-out rows, each a witness of who is better
 TRAIN, VALID, JUDGE = 0, 1, 2
 PARTS = ("train", "valid", "judge")
 
@@ -250,25 +249,10 @@ def blocks(sequence: Numbers) -> Numbers:
     True
     """
     number = np.unique(sequence, return_inverse=True)[1]
-    if number.max(initial=0) + 1 < BLOCKS:
+    if number.max(initial=0) + 1 < chance.BLOCKS:
         number = np.arange(len(sequence))
-    found: Numbers = number * BLOCKS // (1 + number.max(initial=0))
+    found: Numbers = number * chance.BLOCKS // (1 + number.max(initial=0))
     return found
-
-
-def paired(gain: Floats, block: Numbers) -> tuple[float, float]:
-    """How likely chance gains as much as rows (R,) did, and how likely it loses as much: an exact test over blocks.
-
-    >>> paired(np.ones(3), np.arange(3))
-    (0.125, 1.0)
-
-    Each block might as well have gone the other way round (Fisher 1935, section 21): it holds where blocks do not
-    depend on each other. Rows do, so that a test that took them all would believe anything.
-    """
-    sums = np.bincount(block, gain)
-    signs = 1 - 2 * (np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1)
-    found, near = signs @ sums, 1e-9 * np.abs(sums).sum()
-    return float((found >= sums.sum() - near).mean()), float((found <= sums.sum() + near).mean())
 
 
 def closer(truth: Floats, said: Floats, other: Floats) -> Floats:

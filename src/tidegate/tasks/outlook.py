@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import chance
 from ..errors import SettingError
 from .bands import quantiles
-from .naive import best
 from .verbs import State
 from .windowed import OURS
 
@@ -93,6 +93,8 @@ class Backtest:
     breadth: Floats
     """(N, C) how many times as far it lies from each forecast"""
     errors: dict[str, tuple[float, float]]
+    against: dict[str, tuple[float, float]]
+    """rule -> how likely chance gains as much over it as the forecaster did, and loses as much (`chance.paired`)"""
 
     def __len__(self) -> int:
         return len(self.times)
@@ -114,8 +116,8 @@ class Backtest:
 
     @property
     def verdict(self) -> str:
-        """Whether the forecaster earns its place here, in a sentence."""
-        return verdict(self.errors)
+        """Whether the forecaster earns its place here, in a sentence; wrong about 5 % of the time."""
+        return verdict(self.errors, self.against)
 
     def to_frame(self) -> polars.DataFrame:
         """The table of errors: rule, mse, mae."""
@@ -148,20 +150,24 @@ def measured(levels: Floats, q: float) -> float:
     return q
 
 
-def verdict(errors: dict[str, tuple[float, float]]) -> str:
+def verdict(errors: dict[str, tuple[float, float]], against: dict[str, tuple[float, float]]) -> str:
     """Whether the forecaster beat every rule by mean squared error, in a sentence.
 
-    >>> verdict({"forecaster": (0.5, 0.6), "drift": (0.4, 0.5)})
-    'drift did better than the forecaster: MSE 0.4 against 0.5'
+    >>> verdict({"forecaster": (0.5, 0.6), "drift": (0.4, 0.5)}, {"drift": (0.99, 0.01)})
+    'drift did better than the forecaster: MSE 0.4 against 0.5, p = 0.01'
+    >>> verdict({"forecaster": (0.39, 0.6), "drift": (0.4, 0.5)}, {"drift": (0.3, 0.7)})
+    'no better than drift, as far as these rows can tell: MSE 0.39, drift 0.4'
+
+    Better is better than each of the rules; a rule is called better by K times its chance, as the best of K.
     """
     squared = {name: mse for name, (mse, _) in errors.items()}
-    other = best(squared, OURS)
-    if other:
-        return f"{WORDS[other]} did better than the forecaster: MSE {squared[other]:.3g} against {squared[OURS]:.3g}"
     rest = {name: mse for name, mse in squared.items() if name != OURS}
-    next_best = min(rest, key=lambda name: rest[name])
-    if not rest[next_best] > squared[OURS]:
-        return f"the forecaster did as well as {WORDS[next_best]} and no better: MSE {squared[OURS]:.3g}"
-    return (
-        f"the forecaster did better than every rule: MSE {squared[OURS]:.3g}, {WORDS[next_best]} {rest[next_best]:.3g}"
-    )
+    name = min(rest, key=lambda rule: rest[rule] if np.isfinite(rest[rule]) else np.inf)
+    rule, ours, best = WORDS[name], f"{squared[OURS]:.3g}", f"{rest[name]:.3g}"
+    chances = {rule: against.get(rule, (1.0, 1.0)) for rule in rest}
+    gained, lost = max(p for p, _ in chances.values()), min(1.0, len(rest) * chances[name][1])
+    if gained < chance.LEVEL:
+        return f"the forecaster did better than every rule: MSE {ours}, {rule} {best}, p = {gained:.2g}"
+    if lost < chance.LEVEL:
+        return f"{rule} did better than the forecaster: MSE {best} against {ours}, p = {lost:.2g}"
+    return f"no better than {rule}, as far as these rows can tell: MSE {ours}, {rule} {best}"

@@ -261,22 +261,26 @@ def share(past: History, model: Model) -> float:
     return min(1.0, max(0.0, along / across - SURE * math.sqrt(noise / across)))
 
 
-def finish(past: History, scale: Scale, known: Coming, weights: network.Params, levels: Floats) -> tuple[Model, Errors]:
-    """The running model, and the errors on the calibration stretch, which has chosen nothing but the share."""
+def finish(
+    past: History, scale: Scale, known: Coming, weights: network.Params, levels: Floats
+) -> tuple[Model, Errors, Errors]:
+    """The running model, and what `windowed.judged` says of it on the calibration stretch: errors, chances.
+
+    That stretch has chosen nothing but the share, and how far bands follow.
+    """
     form, usual = past.form, spreads(past)
     empty = np.zeros((len(levels), form.horizon, form.channels))
     first, both = rules(past)
     model = Model(form, weights, scale, first, 1.0, levels, empty, known, usual, 1.0)
     model = msgspec.structs.replace(model, share=share(past, model))
     futures, seen = windows(past.z[form.lookback :], form.horizon), []
-    errors: Errors = {}
     for part, own in (("valid", first), ("calibrate", both)):  # what is judged was not learned from
         origins, model = past.origins(part, JUDGED), msgspec.structs.replace(model, rules=own)
-        said, wider, errors = windowed.judged(model, past.z, origins, past.features)
-        seen.append((futures[origins] - said, wider))
+        found = windowed.judged(model, past.z, origins, past.features)
+        seen.append((futures[origins] - found.said, found.breadth))
     follows, (misses, wider) = bands.follows(seen[0], seen[1]), seen[1]
-    found = bands.conformal(misses / (1 - follows + follows * wider[:, None]), levels)
-    return msgspec.structs.replace(model, bands=found, follows=follows), errors
+    ends = bands.conformal(misses / (1 - follows + follows * wider[:, None]), levels)
+    return msgspec.structs.replace(model, bands=ends, follows=follows), found.errors, found.against
 
 
 def spreads(past: History) -> Floats:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import chance
 from ..errors import DataError
 from ..scale import Scale, learn
 from ..series import Series
@@ -219,7 +220,7 @@ def _label_rules(given: Lesson, judged: NDArray[np.int64], ours: NDArray[np.int6
     wrong, block = ours[at] != judged[at], _blocks(given, at)
     gains = {name: 1.0 * (numbers != judged[at]) - wrong for name, numbers in named.items()}
     errors = {name: marking.labelled(judged[at], numbers, count) for name, numbers in named.items()}
-    return errors, {name: marking.paired(gain, block) for name, gain in gains.items()}
+    return errors, {name: chance.paired(gain, block) for name, gain in gains.items()}
 
 
 def _value_rules(given: Lesson, judged: NDArray[np.bool_], ours: Floats) -> tuple[Errors, Against]:
@@ -230,4 +231,4 @@ def _value_rules(given: Lesson, judged: NDArray[np.bool_], ours: Floats) -> tupl
     named = {"mean": np.broadcast_to(mean, said.shape), "linear regression": said}
     errors = {name: marking.measured(truth, values) for name, values in {OURS: ours, **named}.items()}
     block = _blocks(given, judged)
-    return errors, {n: marking.paired(marking.closer(truth, ours, values), block) for n, values in named.items()}
+    return errors, {n: chance.paired(marking.closer(truth, ours, values), block) for n, values in named.items()}

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import windows
+from .. import chance, windows
 from ..scale import Scale
 from . import bands, coming, naive, segments
 from .coming import Coming, Features
@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 Errors = dict[str, tuple[float, float]]  # name -> mean squared and mean absolute error
 ROWS = 4096  # windows of one channel that are answered at once: bounds the memory of a long history
 FAR = 1e6  # spreads: no window reaches further into the network, where float32 would overflow
+WON = "the forecaster did better"  # how a verdict begins that is no other's
 OURS = "forecaster"  # the forecast as it is given, beside the names of the rules
 
 
@@ -49,11 +50,15 @@ class Model(msgspec.Struct, frozen=True, eq=False):
 
 
 class Judged(NamedTuple):
-    """Scaled forecasts (N, K, C), how much wider than usual their bands are (N, C), and errors, of the rules too."""
+    """Scaled forecasts (N, K, C), how much wider than usual their bands are (N, C), and errors, of the rules too.
+
+    against  of each rule how likely chance gains as much over it as the forecaster did, and loses as much
+    """
 
     said: Floats
     breadth: Floats
     errors: Errors
+    against: Errors
 
 
 class Posed(NamedTuple):
@@ -159,6 +164,7 @@ def judged(model: Model, z: Floats, origins: NDArray[np.int64], features: Featur
     form = model.form
     pasts, futures = windows.windows(z, form.lookback), windows.windows(z[form.lookback :], form.horizon)
     said, wider, size = [], [], max(1, ROWS // form.channels)
+    squares: dict[str, list[Floats]] = {name: [] for name in (OURS, *naive.NAMES)}
     totals = {name: np.zeros(3) for name in (OURS, *naive.NAMES)}
     for first in range(0, len(origins), size):
         at = origins[first : first + size]
@@ -166,12 +172,22 @@ def judged(model: Model, z: Floats, origins: NDArray[np.int64], features: Featur
         (found, wide), truth = ahead(model, pasts[at], u, rules=True), futures[at]
         known = ~np.isnan(truth + found[OURS])
         for name, answer in found.items():
-            miss = (answer - truth)[known]
-            totals[name] += (miss @ miss, np.abs(miss).sum(), miss.size)
+            miss = np.where(known, answer - truth, 0)
+            squares[name].append(np.square(miss).sum(axis=(1, 2)))
+            totals[name] += (squares[name][-1].sum(), np.abs(miss).sum(), known.sum())
         said.append(found[OURS])
         wider.append(wide)
     errors = {name: (float(a / max(n, 1)), float(b / max(n, 1))) for name, (a, b, n) in totals.items()}
-    return Judged(np.concatenate(said), np.concatenate(wider), errors)
+    of = {name: np.concatenate(parts) for name, parts in squares.items()}
+    against = {name: _paired(of[name] - of[OURS], origins, form.horizon) for name in naive.NAMES}
+    return Judged(np.concatenate(said), np.concatenate(wider), errors, against)
+
+
+def _paired(gain: Floats, origins: NDArray[np.int64], horizon: int) -> tuple[float, float]:
+    """`chance.paired` over stretches of time as long as a forecast or longer: those beside each other share rows."""
+    span = int(origins[-1] - origins[0]) + 1
+    count = min(chance.BLOCKS, max(1, span // horizon))
+    return chance.paired(gain, (origins - origins[0]) * count // span)
 
 
 def start(form: Form) -> dict[str, NDArray[np.generic]]:
