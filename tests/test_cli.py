@@ -248,6 +248,30 @@ def test_a_part_of_the_file_can_be_taken_and_a_column_ignored(history: Path, tmp
 
 
 @pytest.mark.usefixtures("quick")
+def test_what_is_noticed_is_of_the_part_that_was_taken(model: Path, history: Path, tmp_path: Path) -> None:
+    table = pl.read_csv(history).with_columns(s0=pl.when(pl.int_range(1_300) >= 650).then("s0"))
+    table.write_csv(history)
+    out = tmp_path / "m.safetensors"
+    words = {
+        "fit": ["fit", "anomaly", history, "-o", out],
+        "apply": ["apply", model, history],
+        "evaluate": ["evaluate", model, history],
+    }
+    for verb, first in words.items():
+        assert "16.7 % of the values are missing" in tidegate(*first).stderr, verb
+        assert "missing" not in tidegate(*first, "--from", 650).stderr, verb
+        assert "33.3 % of the values are missing" in tidegate(*words["apply"], "--until", 650).stderr, verb
+    assert not any("missing" in note for note in tg.load(out).notes_)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_interval_that_contradicts_the_times_is_refused(history: Path, tmp_path: Path) -> None:
+    refused = tidegate("fit", "anomaly", history, "-o", tmp_path / "m", "--interval", "5min", code=1).stderr
+    assert "an interval of 5 min, and times of which most are 1 min apart" in refused
+    assert "leave --interval out" in refused
+
+
+@pytest.mark.usefixtures("quick")
 def test_training_goes_on_from_its_checkpoint(history: Path, tmp_path: Path) -> None:
     out, point = tmp_path / "m.safetensors", tmp_path / "point"
     tidegate("fit", "anomaly", history, "-o", out, "--checkpoint", point)

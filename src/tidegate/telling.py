@@ -73,9 +73,9 @@ def noted(task: Any) -> list[str]:
 
 def shown(series: Series) -> str:
     """A series as its repr has it, without brackets and notes: name, rows, channels, span."""
-    from msgspec.structs import replace
+    from .series import several
 
-    return repr(replace(series, notes=()))[len("<Series ") : -1]
+    return repr(series)[len("<Series ") : -1].removesuffix(f", {several(len(series.notes), 'note')}")
 
 
 def about(task: Any, kind: str, net: Any, facts: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,13 @@ Only click is imported here: `tidegate --help` must not wait for anything else.
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +27,19 @@ FILE = click.Path(path_type=Path)
 DATA = click.argument("data")
 MODEL = click.argument("model", type=FILE)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+TEXT = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+LISTED = rf"[\[(](?:{TEXT}|[,\s])*[\])]"
+ARGUMENT = re.compile(rf"\b(\w+)=({TEXT}|{LISTED}|True\b|-?\d[\d.]*\b|(?=[\s:;,.)]|$))")
+"""An argument of Python in a sentence: name='text', name=["a", "b"], name=True, name=5, or the name alone: name="""
+WRAPPED = re.compile(rf"(?:layout=)?\b[A-Z]\w+\(((?:\w+=(?:{TEXT}|{LISTED}|True)(?:,\s)?)+)\)")
+"""Arguments in a call that makes something: layout=Layout(decimal=","), Tagger(target="label")"""
+ALIASES = {"id": "sequence"}
+SPOKEN = {
+    "read_many gives a series each": "tidegate fit classify and tidegate fit tag learn from many series",
+    ", or a shorter Window.length": "",
+    "lower Training.learning_rate": "--tune tries lower learning rates too",
+}
+"""what the library says in Python -> what that is on the command line, where it is no argument"""
 REPORT = click.option("--report", type=FILE, metavar="FILE.html", help="Write an HTML report.")
 
 
@@ -92,19 +107,26 @@ def refusals() -> Iterator[None]:
         raise click.ClickException(f"{error.strerror or error}{where}") from error
 
 
-def as_options(text: str, known: list[str]) -> str:
+def as_options(text: str, known: Collection[str]) -> str:
     """Advice that the library gives in Python, as the command line says it.
 
-    >>> as_options("do: channels=['flow', 'level'], or duplicates=\\"last\\"", ["channels", "duplicates"])
-    'do: --channels flow,level, or --duplicates last'
+    >>> as_options("do: channels=['flow', 'oil [bar]'], or duplicates=\"last\"", ["channels", "duplicates"])
+    "do: --channels 'flow,oil [bar]', or --duplicates last"
+    >>> as_options("do: layout=Layout(ignore=('status (raw)',)), or leave interval= out", ["ignore", "interval"])
+    "do: --ignore 'status (raw)', or leave --interval out"
     """
 
     def said(found: re.Match[str]) -> str:
-        name, value = found[1], re.sub(r"""["'\[\]]|(?<=,)\s""", "", found[2])
-        return f"--{name.replace('_', '-')} {value}" if name in known else found[0]
+        name, value = ALIASES.get(found[1], found[1]), found[2]
+        if name not in known:
+            return found[0]
+        plain = ast.literal_eval(value) if value else True
+        listed = ",".join(plain) if isinstance(plain, list | tuple) else plain
+        return f"--{name.replace('_', '-')}" + ("" if plain is True else f" {shlex.quote(str(listed))}")
 
-    text = re.sub(r"layout=Layout\(([^()]*)\)", r"\1", text)
-    return re.sub(r"""\b(\w+)=("[^"]*"|'[^']*'|\[[^\]]*\])""", said, text)
+    for python, words in SPOKEN.items():
+        text = text.replace(python, words)
+    return ARGUMENT.sub(said, WRAPPED.sub(r"\1", text))
 
 
 def say(text: str) -> None:
