@@ -175,7 +175,16 @@ def test_wrong_usage_is_exit_2_and_says_what_would_be_right(words: list[str], sa
 def test_advice_is_given_as_options_of_the_command() -> None:
     known = ["channels", "labels", "encoding", "time"]
     assert terminal.as_options('do: layout=Layout(encoding="latin-1"), say', known) == "do: --encoding latin-1, say"
-    assert terminal.as_options("wanted: time='a b', or id=\"x\"", known) == 'wanted: --time a b, or id="x"'
+    assert terminal.as_options("wanted: time='a b', or id=\"x\"", known) == "wanted: --time 'a b', or id=\"x\""
+    assert terminal.as_options('do: id="..."', ["sequence"]) == "do: --sequence ..."
+    assert terminal.as_options("do: leave calendar=True out", ["calendar"]) == "do: leave --calendar out"
+    assert terminal.as_options("wanted: ahead=: the next 12 rows", ["ahead"]) == "wanted: --ahead: the next 12 rows"
+    assert terminal.as_options("ahead= says nothing of it", ["ahead"]) == "--ahead says nothing of it"
+    assert terminal.as_options('do: use Tagger(target="label")', ["target"]) == "do: use --target label"
+    assert terminal.as_options("do: missing='n/a (x)'", ["missing"]) == "do: --missing 'n/a (x)'"
+    assert (
+        terminal.as_options("do: give ignore=(\"it's\", 'b c')", ["ignore"]) == """do: give --ignore 'it'"'"'s,b c'"""
+    )
 
 
 # ---- the main job ----------------------------------------------------------------------------------------------------
@@ -622,8 +631,14 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
     "text at row 70,001": (long_with_text, ("'stuck'", "70,001", "s1")),
     "mixed time formats": (put(33, "time", "09/03/2024 10:30"), ("09/03/2024 10:30", "row 34")),
     "duplicate times": (lambda t: t[[*range(100), *range(99, 1_300)]], ("rows 100 and 101", "--duplicates last")),
+    "brackets in names": (
+        lambda t: t.rename({"s0": "load [kW]"}).with_columns(pl.lit("ok").alias("its state (raw)")),
+        ("--ignore 'its state (raw)'",),
+    ),
+    "a footer": (put(1_299, "time", "Total"), ("'Total'", "do: repair or remove the row\n")),
+    "text in a reading": (put(44, "s2", "n/a?"), ("--missing 'n/a?' if it stands for no reading\n",)),
     "infinity": (put(44, "s2", "inf"), ("inf", "s2", "row 45")),
-    "a column of text": (lambda t: t.with_columns(pl.lit("ok").alias("status")), ("status", "--channels s0,s1,s2")),
+    "a column of text": (lambda t: t.with_columns(pl.lit("ok").alias("status")), ("status ('ok')", "--ignore status")),
 }
 
 

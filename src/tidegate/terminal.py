@@ -110,10 +110,10 @@ def refusals() -> Iterator[None]:
 def as_options(text: str, known: Collection[str]) -> str:
     """Advice that the library gives in Python, as the command line says it.
 
-    >>> as_options("do: channels=['flow', 'oil [bar]'], or duplicates=\"last\"", ["channels", "duplicates"])
-    "do: --channels 'flow,oil [bar]', or --duplicates last"
-    >>> as_options("do: layout=Layout(ignore=('status (raw)',)), or leave interval= out", ["ignore", "interval"])
-    "do: --ignore 'status (raw)', or leave --interval out"
+    >>> print(as_options("do: channels=['flow', 'oil [bar]'], or duplicates='last'", ["channels", "duplicates"]))
+    do: --channels 'flow,oil [bar]', or --duplicates last
+    >>> print(as_options("do: layout=Layout(ignore=('status (raw)',)), or leave interval= out", ["ignore", "interval"]))
+    do: --ignore 'status (raw)', or leave --interval out
     """
 
     def said(found: re.Match[str]) -> str:
