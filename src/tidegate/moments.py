@@ -60,12 +60,3 @@ def span_text(seconds: float) -> str:
     units = (("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
     unit, size = next(((unit, size) for unit, size in units if seconds >= size), ("ns", 1e-9))
     return f"{seconds / size:.4g} {unit}"
-
-
-def several(count: int, noun: str) -> str:
-    """A number of things.
-
-    >>> several(1, "row"), several(1200, "row")
-    ('1 row', '1,200 rows')
-    """
-    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -7,7 +7,8 @@ import time as clocks
 import numpy as np
 from numpy.typing import NDArray
 
-from .moments import DAY, GAP, SECOND, several, span_text, time_text
+from .errors import several
+from .moments import DAY, GAP, SECOND, span_text, time_text
 
 REPEATED = 0.01  # the share of rows above which a value far from all others is noted
 MANY = 10  # different readings below which a column counts states

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError, SettingError
+from .errors import DataError, SettingError, several
 from .moments import (
     DAY as DAY,
     EPOCH as EPOCH,
@@ -17,7 +17,6 @@ from .moments import (
     SECOND as SECOND,
     When as When,
     instant as instant,
-    several as several,
     span_text as span_text,
     time_text as time_text,
 )

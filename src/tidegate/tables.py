@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .columns import CLOCK, blank, first, known, numbers
-from .errors import DataError
+from .errors import DataError, several
 from .layout import Asked
 from .series import Series, check, time_text
 from .times import clocked
@@ -52,7 +52,8 @@ def wide(frame: pl.DataFrame, names: tuple[str, str] | None, asked: Asked) -> pl
     if len(once) < len(frame) and asked.duplicates == "error":
         row = frame.filter(frame.select(CLOCK, sensor).is_duplicated()).row(0, named=True)
         saw = (
-            f"{len(frame) - len(once):,} readings repeat a time, the first of {row[sensor]} at {time_text(row[CLOCK])}"
+            f"times repeated by {several(len(frame) - len(once), 'reading')}, "
+            f"the first of {row[sensor]} at {time_text(row[CLOCK])}"
         )
         raise DataError(saw, wanted="each time once", do='duplicates="last" keeps the last', where=asked.name)
     readings = numbers(once[value], asked)

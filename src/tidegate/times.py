@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from .columns import CLOCK, known, refuse_row
-from .errors import DataError, SettingError
+from .errors import DataError, SettingError, several
 from .layout import Asked
 from .series import Times, time_text
 
@@ -35,7 +35,7 @@ def clocked(frame: pl.DataFrame, asked: Asked, notes: list[str], ordered: bool) 
         return frame
     blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series() if frame[columns[0]].has_nulls() else None
     if blank is not None and blank.any():
-        notes.append(f"{blank.sum():,} empty rows dropped")
+        notes.append(f"{several(int(blank.sum()), 'empty row')} dropped")
         frame = frame.filter(~blank)
     column = frame[columns[0]]
     if len(columns) == 2:
