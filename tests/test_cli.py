@@ -197,6 +197,14 @@ def test_advice_is_given_as_options_of_the_command() -> None:
     )
 
 
+def test_what_is_said_otherwise_on_the_command_line_is_still_said_by_the_library() -> None:
+    package = Path(terminal.__file__).parent
+    texts = [path.read_text() for path in package.rglob("*.py") if path.name != "terminal.py"]
+    for python, words in terminal.SPOKEN.items():
+        assert any(python in text for text in texts), python
+        assert terminal.as_options(f"do: give more{python}", []) == f"do: give more{words}"
+
+
 # ---- the main job ----------------------------------------------------------------------------------------------------
 
 
@@ -519,7 +527,7 @@ def test_rows_without_a_label_count_as_normal_and_it_is_said(model: Path, broken
 
 def test_that_a_model_is_judged_on_what_it_learned_from_is_said(model: Path, history: Path, today: Path) -> None:
     seen = tidegate("evaluate", model, history, "--from", 1_000).stderr
-    assert "300 rows of 300 from the time that the model learned from, 2024-01-01 00:00:00 to" in seen
+    assert "300 of 300 rows from the time that the model learned from, 2024-01-01 00:00:00 to" in seen
     assert "learned from" not in tidegate("evaluate", model, today).stderr
 
 

@@ -236,7 +236,7 @@ def again(det: AnomalyDetector, series: Series) -> list[str]:
     count = int(((series.times >= first) & (series.times <= last)).sum())
     if not count or not det.clock_ or not series.clock:
         return []
-    of = f"{several(count, 'row')} of {len(series):,} from the time that the model learned from"
+    of = f"{count:,} of {several(len(series), 'row')} from the time that the model learned from"
     return [
         f"{of}, {time_text(first)} to {time_text(last)}: if it has seen them, it does better there than on new ones"
     ]

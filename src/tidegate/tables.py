@@ -109,7 +109,7 @@ def _not_numbers(texts: pl.DataFrame, found: list[pl.Series], asked: Asked) -> D
     else:
         do = f"leave them out: layout=Layout(ignore={tuple(seen)!r})"
     return DataError(
-        f"columns that are not numbers: {', '.join(f'{name} ({text!r})' for name, text in seen.items())}",
+        f"columns that are not numbers: {', '.join(f'{name} ({text[:40]!r})' for name, text in seen.items())}",
         wanted="sensors as numbers" + (f"; these are: {', '.join(column.name for column in found)}" if found else ""),
         do=do,
         where=asked.name,
