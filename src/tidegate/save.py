@@ -162,8 +162,9 @@ def _about(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ModelFileError(error.saw, wanted=error.wanted, do=error.do, where=where) from error.__cause__
     except OSError as error:
         do = _ADVICE.get(error.errno or 0, "give a path that you may use; a file that was there is unchanged")
-        gone = error.errno == errno.ENOENT
-        saw = "no such file or folder" if gone else f"the system refused: {error.strerror or error}"
+        saw = f"the system refused: {error.strerror or error}"
+        if error.errno == errno.ENOENT:
+            saw = "no such file" if Path(where).parent.is_dir() else "no such folder"
         raise ModelFileError(saw, do=do, where=where) from error
 
 
