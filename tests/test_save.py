@@ -349,9 +349,9 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_or_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="no such file"):
+    with pytest.raises(ModelFileError, match="No such file"):
         save.open_file(tmp_path / "a")
-    with pytest.raises(ModelFileError, match="no such folder"):
+    with pytest.raises(ModelFileError, match="the folder must exist"):
         save.write(tmp_path / "a" / "b", "model", SPEC, ARRAYS)
 
 

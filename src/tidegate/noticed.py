@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time as clocks
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,18 @@ REPEATED = 0.01  # the share of rows above which a value far from all others is 
 MANY = 10  # different readings below which a column counts states
 
 
-def of_times(times: NDArray[np.int64], interval: float) -> list[str]:
+def notes(
+    values: NDArray[np.float64], names: Sequence[str], times: NDArray[np.int64] | None, interval: float
+) -> list[str]:
+    """What is odd about rows: their times, if they have any, then their readings (T, C).
+
+    >>> notes(np.array([[5.0, np.nan], [5.0, 2.0]]), ("flow", "level"), None, 1.0)
+    ['constant channel: flow, level', '25 % of the values are missing']
+    """
+    return [*(_of_times(times, interval) if times is not None else []), *_of_values(values, names)]
+
+
+def _of_times(times: NDArray[np.int64], interval: float) -> list[str]:
     """What is odd about strictly increasing times."""
     notes, steps = [], np.diff(times)
     gaps = np.flatnonzero(steps > GAP * interval * SECOND)
@@ -30,7 +42,7 @@ def of_times(times: NDArray[np.int64], interval: float) -> list[str]:
     return notes
 
 
-def of_values(table: NDArray[np.float64], names: tuple[str, ...]) -> list[str]:
+def _of_values(table: NDArray[np.float64], names: Sequence[str]) -> list[str]:
     """Channels that say nothing, what may stand for nothing, and how much is missing."""
     low, high, notes = np.fmin.reduce(table, axis=0), np.fmax.reduce(table, axis=0), []
     for kind, which in (("channel without a single reading", np.isnan(low)), ("constant channel", low == high)):

@@ -57,7 +57,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:/-]{0,199}")
 _AGAIN = "give a file that tidegate wrote (MODEL comes before DATA); if this was one, it was damaged: write it again"
 _ADVICE = {
     errno.ENOSPC: "free space on that disk, or give a path on another",
-    errno.ENOENT: "check the path",
+    errno.ENOENT: "check the path; for a new file the folder must exist",
 }
 
 
@@ -162,10 +162,7 @@ def _about(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ModelFileError(error.saw, wanted=error.wanted, do=error.do, where=where) from error.__cause__
     except OSError as error:
         do = _ADVICE.get(error.errno or 0, "give a path that you may use; a file that was there is unchanged")
-        saw = f"the system refused: {error.strerror or error}"
-        if error.errno == errno.ENOENT:
-            saw = "no such file" if Path(where).parent.is_dir() else "no such folder"
-        raise ModelFileError(saw, do=do, where=where) from error
+        raise ModelFileError(f"the system refused: {error.strerror or error}", do=do, where=where) from error
 
 
 def _must(holds: bool, saw: str, wanted: str, do: str = _AGAIN) -> None:

@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from .errors import DataError, SettingError, several
 from .moments import (
-    DAY as DAY,
-    EPOCH as EPOCH,
-    GAP as GAP,
     SECOND as SECOND,
-    When as When,
+    When,
     instant as instant,
     span_text as span_text,
     time_text as time_text,
@@ -61,8 +58,8 @@ class Series(msgspec.Struct, frozen=True, eq=False):
         """What was noticed and what was done about it, a sentence each; figures are of these rows, not of a file."""
         from . import noticed
 
-        times = noticed.of_times(self.times, self.interval) if self.clock else []
-        return (*self.told, *times, *noticed.of_values(self.values, self.channels))
+        times = self.times if self.clock else None
+        return (*self.told, *noticed.notes(self.values, self.channels, times, self.interval))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -166,9 +163,7 @@ def check(
         rows = _order(times, duplicates, len(table), name, found)
         if rows is not None:
             table, times, labels = table[rows], times[rows], None if labels is None else labels[rows]
-        if step:
-            _refuse_pace(times, step, name)
-        step = step or _interval(times)
+        step = _interval(times, step, name)
     else:
         step = step or 1.0
         times = np.rint(np.arange(len(table)) * (step * SECOND)).astype(np.int64)
@@ -260,22 +255,19 @@ def _refuse_duplicates(times: Times, order: Times, equal: Times, name: str) -> N
     )
 
 
-def _interval(times: Times) -> float:
-    """The median difference in seconds; 1 where there is only one row."""
-    return float(np.median(np.diff(times))) / SECOND if len(times) > 1 else 1.0
+def _interval(times: Times, given: float | None, name: str) -> float:
+    """The median difference in seconds, 1 where there is only one row; or what was given, if these can be its times.
 
-
-def _refuse_pace(times: Times, step: float, name: str) -> None:
-    """An interval that was given must be one of these times; many rows may be missing, but not half of each step."""
-    steps = np.diff(times) / SECOND
-    usual = float(np.median(steps)) if len(steps) >= PACED else step
-    if usual < step / 2 or (len(steps) >= PACED and not (np.abs(steps - step) < step / 4).any()):
-        raise DataError(
-            f"an interval of {span_text(step)}, and times of which most are {span_text(usual)} apart",
-            wanted="an interval that some neighbouring rows are apart",
-            do="leave interval= out: the times say it",
-            where=name,
-        )
+    Many rows may be missing, so it is refused only if hardly a row comes so soon after another, or most come sooner.
+    """
+    steps = np.diff(times)
+    usual = float(np.median(steps)) / SECOND if len(steps) else 1.0
+    near = given is None or (np.abs(steps / SECOND - given) < given / 4).any()
+    if given and len(steps) >= PACED and (usual < given / 2 or not near):
+        saw = f"an interval of {span_text(given)}, and times of which most are {span_text(usual)} apart"
+        do = "leave interval= out: the times say it"
+        raise DataError(saw, wanted="an interval that some neighbouring rows are apart", do=do, where=name)
+    return given or usual
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
