@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tomllib
@@ -150,6 +151,15 @@ def test_the_version_is_that_of_the_package() -> None:
     ("words", "said"),
     [
         (["aply"], "Did you mean 'apply'?"),
+        (["fit", "a.csv"], "Give one of anomaly, forecast, complete, classify, tag."),
+        (["fit", "anomaly", "a.csv", "-o", "m", "--channels", "a,b", "--ignore", "b"], "both name b"),
+        (["fit", "anomaly", "a.csv", "-o", "m", "--report", "m.pdf"], "end its name with .html or .htm"),
+        (["apply", "m", "a.csv", "--report", "m"], "end its name with .html or .htm"),
+        (["fit", "anomaly", "a.csv", "-o", "m.html", "--report", "./m.html"], "two different things"),
+        (["fit", "anomaly", "a.csv", "-o", "m", "--checkpoint", "m"], "two different things"),
+        (["apply", "m", "a.csv", "-o", "x.csv", "--state", "x.csv"], "two different things"),
+        (["apply", "m", "a.csv", "--state", "x.html", "--report", "x.html"], "two different things"),
+        (["apply", "m", "a.csv", "--quantiles", "0.9,0.1,0.10"], "write each number once"),
         (["fit", "anomali"], "Did you mean 'anomaly'?"),
         (["fit", "anomaly", "a.csv"], "Missing option '-o'"),
         (["fit", "anomaly", "a.csv", "-o", "m", "--sise", "small"], "--size"),
@@ -175,7 +185,24 @@ def test_wrong_usage_is_exit_2_and_says_what_would_be_right(words: list[str], sa
 def test_advice_is_given_as_options_of_the_command() -> None:
     known = ["channels", "labels", "encoding", "time"]
     assert terminal.as_options('do: layout=Layout(encoding="latin-1"), say', known) == "do: --encoding latin-1, say"
-    assert terminal.as_options("wanted: time='a b', or id=\"x\"", known) == 'wanted: --time a b, or id="x"'
+    assert terminal.as_options("wanted: time='a b', or id=\"x\"", known) == "wanted: --time 'a b', or id=\"x\""
+    assert terminal.as_options('do: id="..."', ["sequence"]) == "do: --sequence ..."
+    assert terminal.as_options("do: leave calendar=True out", ["calendar"]) == "do: leave --calendar out"
+    assert terminal.as_options("wanted: ahead=: the next 12 rows", ["ahead"]) == "wanted: --ahead: the next 12 rows"
+    assert terminal.as_options("ahead= says nothing of it", ["ahead"]) == "--ahead says nothing of it"
+    assert terminal.as_options('do: use Tagger(target="label")', ["target"]) == "do: use --target label"
+    assert terminal.as_options("do: missing='n/a (x)'", ["missing"]) == "do: --missing 'n/a (x)'"
+    assert (
+        terminal.as_options("do: give ignore=(\"it's\", 'b c')", ["ignore"]) == """do: give --ignore 'it'"'"'s,b c'"""
+    )
+
+
+def test_what_is_said_otherwise_on_the_command_line_is_still_said_by_the_library() -> None:
+    package = Path(terminal.__file__).parent
+    texts = [path.read_text() for path in package.rglob("*.py") if path.name != "terminal.py"]
+    for python, words in terminal.SPOKEN.items():
+        assert any(python in text for text in texts), python
+        assert terminal.as_options(f"do: give more{python}", []) == f"do: give more{words}"
 
 
 # ---- the main job ----------------------------------------------------------------------------------------------------
@@ -245,6 +272,30 @@ def test_a_part_of_the_file_can_be_taken_and_a_column_ignored(history: Path, tmp
     assert "600 of 600" in tidegate("fit", "anomaly", history, "-o", out, *words).stderr
     assert tg.load(out).channels_ == ("s0", "s2")
     assert "no column named s9" in tidegate("fit", "anomaly", history, "-o", out, "--ignore", "s9", code=1).stderr
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_noticed_is_of_the_part_that_was_taken(model: Path, history: Path, tmp_path: Path) -> None:
+    table = pl.read_csv(history).with_columns(s0=pl.when(pl.int_range(1_300) >= 650).then("s0"))
+    table.write_csv(history)
+    out = tmp_path / "m.safetensors"
+    words = {
+        "fit": ["fit", "anomaly", history, "-o", out],
+        "apply": ["apply", model, history],
+        "evaluate": ["evaluate", model, history],
+    }
+    for verb, first in words.items():
+        assert "16.7 % of the values are missing" in tidegate(*first).stderr, verb
+        assert "missing" not in tidegate(*first, "--from", 650).stderr, verb
+        assert "33.3 % of the values are missing" in tidegate(*words["apply"], "--until", 650).stderr, verb
+    assert not any("missing" in note for note in tg.load(out).notes_)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_interval_that_contradicts_the_times_is_refused(history: Path, tmp_path: Path) -> None:
+    refused = tidegate("fit", "anomaly", history, "-o", tmp_path / "m", "--interval", "5min", code=1).stderr
+    assert "an interval of 5 min, and times of which most are 1 min apart" in refused
+    assert "leave --interval out" in refused
 
 
 @pytest.mark.usefixtures("quick")
@@ -339,6 +390,60 @@ def test_a_looser_budget_can_be_asked_for_when_applying(model: Path, today: Path
     assert values[0]["value"] >= values[1]["value"]
 
 
+@pytest.mark.usefixtures("quick")
+def test_an_interval_that_nobody_gave_is_said(model: Path, history: Path, tmp_path: Path) -> None:
+    pl.read_csv(history).drop("time").write_csv(history)
+    words = ["fit", "anomaly", history, "-o", tmp_path / "m.safetensors"]
+    result = tidegate(*words)
+    assert "every 1 s" in result.stderr
+    assert "rows count as 1 s apart: --interval 5min (say) gives their real interval" in result.stderr
+    assert "count as" not in tidegate(*words, "--interval", "1min").stderr
+    assert "count as" not in tidegate("apply", model, history).stderr  # the model's
+
+
+def test_the_budget_is_called_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    from tidegate import tellers
+    from tidegate.calibrate import Threshold
+
+    for kept, said in ((1e-6, "as asked"), (2e-6, "the least that can be kept"), (5e-7, "fewer than asked for")):
+        tellers.say_budget(Threshold(1.0, 1e-6, kept))
+        assert said in capsys.readouterr().err
+
+
+def test_the_budget_in_json_has_its_unit(model: Path, today: Path) -> None:
+    told = json.loads(tidegate("apply", model, today, "--json").stdout)["threshold"]
+    assert told["asked"] == pytest.approx(1 / 3600)
+    assert told["unit"] == "false alarms a second, of asked and kept"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_fit_that_is_interrupted_keeps_its_best_and_ends_with_a_code_of_its_own(
+    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def pressed(what: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
+        yield lambda done, note: os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    out = tmp_path / "m.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(fits, "progress", pressed)
+        result = tidegate("fit", "anomaly", history, "-o", out, "--json", code=terminal.INTERRUPTED)
+    assert result.stderr.splitlines()[-1].startswith(f"interrupted: {out} holds the best so far")
+    assert json.loads(result.stdout)["interrupted"] is True
+    assert len(tg.load(out).history_) == 1
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "interrupted: " not in tidegate("fit", "anomaly", history, "-o", out).stderr
+
+
+def test_each_note_has_a_line_of_its_own(trained: tg.AnomalyDetector, tmp_path: Path) -> None:
+    trained.save(tmp_path / "m")
+    noted = tg.load(tmp_path / "m")
+    noted.notes_ = ["one, with a comma", "another"]
+    noted.save(tmp_path / "m")
+    assert "notes        one, with a comma\n             another\n" in tidegate("info", tmp_path / "m").stdout
+
+
 def test_rows_without_a_clock_are_numbered(model: Path, today: Path) -> None:
     pl.read_csv(today).drop("time").write_csv(today)
     tidegate("apply", model, today, "-o", today.with_name("a.csv"))
@@ -392,6 +497,38 @@ def test_evaluate_checks_the_split_where_the_history_is_given(
 def test_evaluate_without_labels_says_how_often_each_rule_alarms(model: Path, today: Path) -> None:
     told = json.loads(tidegate("evaluate", model, today, "--json").stdout)
     assert "alarms" in told["methods"]["level"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_labels_that_are_no_labels_are_refused(model: Path, broken: Path) -> None:
+    table = pl.read_csv(broken).with_columns(coded=pl.col("bad") + 1)
+    table.write_csv(broken)
+    for label, said in (("s0", "neither 0 nor 1: "), ("coded", "neither 0 nor 1: 2")):
+        words = {
+            "fit": ["fit", "anomaly", broken, "-o", broken.with_name("m"), "--ignore", "bad,coded"],
+            "evaluate": ["evaluate", model, broken],
+        }
+        for first in words.values():
+            assert said in tidegate(*first, "--labels", label, code=1).stderr
+    table.with_columns(bad=pl.col("bad") == 1).write_csv(broken)  # true and false are labels
+    assert "1 known event" in tidegate("evaluate", model, broken, "--labels", "bad").stdout
+
+
+@pytest.mark.usefixtures("quick")
+def test_rows_without_a_label_count_as_normal_and_it_is_said(model: Path, broken: Path) -> None:
+    table = pl.read_csv(broken).with_columns(bad=pl.when(pl.int_range(200) >= 30).then("bad"))
+    table.write_csv(broken)
+    said = "30 rows without a label, counted as normal"
+    assert said in tidegate("evaluate", model, broken, "--labels", "bad").stderr
+    out = broken.with_name("m.safetensors")
+    assert said in tidegate("fit", "anomaly", broken, "-o", out, "--labels", "bad").stderr
+    assert said in tg.load(out).notes_
+
+
+def test_that_a_model_is_judged_on_what_it_learned_from_is_said(model: Path, history: Path, today: Path) -> None:
+    seen = tidegate("evaluate", model, history, "--from", 1_000).stderr
+    assert "300 of 300 rows from the time that the model learned from, 2024-01-01 00:00:00 to" in seen
+    assert "learned from" not in tidegate("evaluate", model, today).stderr
 
 
 def test_labels_that_are_text_are_refused_with_what_they_say(model: Path, broken: Path) -> None:
@@ -546,10 +683,20 @@ def test_an_input_is_never_overwritten(model: Path, today: Path) -> None:
     content = today.read_bytes(), model.read_bytes()
     link = today.with_name("link.csv")
     link.symlink_to(today)
-    for words in (["-o", today], ["-o", link], ["--state", model], ["--report", today]):
+    page = today.with_name("page.html")
+    page.symlink_to(today)
+    for words in (["-o", today], ["-o", link], ["--state", model], ["--report", page], ["--ahead", link, "-o", link]):
         assert "is an input" in tidegate("apply", model, today, *words, code=2).stderr
     assert "is an input" in tidegate("fit", "anomaly", today, "-o", today, code=2).stderr
     assert (today.read_bytes(), model.read_bytes()) == content
+
+
+def test_no_output_is_written_over_another(model: Path, today: Path) -> None:
+    answer, link = today.with_name("a.csv"), today.with_name("link.state")
+    answer.write_text("old")
+    link.symlink_to(answer)
+    assert "two different things" in tidegate("apply", model, today, "-o", answer, "--state", link, code=2).stderr
+    assert answer.read_text() == "old"
 
 
 def test_a_pipe_is_written_to_and_not_replaced(model: Path, today: Path) -> None:
@@ -598,8 +745,14 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
     "text at row 70,001": (long_with_text, ("'stuck'", "70,001", "s1")),
     "mixed time formats": (put(33, "time", "09/03/2024 10:30"), ("09/03/2024 10:30", "row 34")),
     "duplicate times": (lambda t: t[[*range(100), *range(99, 1_300)]], ("rows 100 and 101", "--duplicates last")),
+    "brackets in names": (
+        lambda t: t.rename({"s0": "load [kW]"}).with_columns(pl.lit("ok").alias("its state (raw)")),
+        ("--ignore 'its state (raw)'",),
+    ),
+    "a footer": (put(1_299, "time", "Total"), ("'Total'", "do: repair or remove the row\n")),
+    "text in a reading": (put(44, "s2", "n/a?"), ("--missing 'n/a?' if it stands for no reading\n",)),
     "infinity": (put(44, "s2", "inf"), ("inf", "s2", "row 45")),
-    "a column of text": (lambda t: t.with_columns(pl.lit("ok").alias("status")), ("status", "--channels s0,s1,s2")),
+    "a column of text": (lambda t: t.with_columns(pl.lit("ok").alias("status")), ("status ('ok')", "--ignore status")),
 }
 
 
@@ -626,10 +779,13 @@ def test_an_empty_file_is_refused(content: bytes, model: Path, tmp_path: Path) -
 def test_a_file_that_is_not_there_is_named(model: Path, tmp_path: Path) -> None:
     for words in (
         ["apply", model, tmp_path / "no.csv"],
+        ["apply", tmp_path / "no.csv", model],
         ["info", tmp_path / "no.csv"],
         ["fit", "anomaly", tmp_path / "no.csv", "-o", tmp_path / "m"],
     ):
-        assert "no.csv" in tidegate(*words, code=1).stderr
+        refused = tidegate(*words, code=1).stderr
+        assert "no.csv" in refused
+        assert "o such file" in refused
 
 
 @pytest.mark.parametrize(
@@ -710,6 +866,10 @@ USABLE: dict[str, tuple[Change, str]] = {
     ),
     "a constant sensor": (lambda t: t.with_columns(pl.lit(5.0).alias("s0")), "constant channel: s0"),
     "a sensor that says nothing": (lambda t: t.with_columns(pl.lit(None).alias("s0")), "without a single reading: s0"),
+    "-200 for missing": (
+        lambda t: t.with_columns(s0=pl.when(pl.int_range(len(t)) % 20 == 7).then(-200.0).otherwise("s0")),
+        "far from all else there: if it stands for no reading, say --missing -200\n",
+    ),
     "a jump to 1e30": (
         lambda t: t.with_columns(pl.when(pl.int_range(len(t)) == 99).then(1e30).otherwise("s0").alias("s0")),
         "alarm",
@@ -737,7 +897,9 @@ def test_history_that_can_be_used_is_learned_and_what_was_noticed_is_said(
     change(frame(normal)).write_csv(tmp_path / "h.csv")
     result = tidegate("fit", "anomaly", tmp_path / "h.csv", "-o", tmp_path / "m.safetensors")
     assert said in result.stderr
-    assert tg.load(tmp_path / "m.safetensors").channels_ == ("s0", "s1", "s2")
+    left = ("s1", "s2") if case == "a sensor that says nothing" else ("s0", "s1", "s2")
+    assert tg.load(tmp_path / "m.safetensors").channels_ == left
+    assert "Warning" not in result.stderr
 
 
 @pytest.mark.usefixtures("quick")

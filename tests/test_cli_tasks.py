@@ -159,7 +159,9 @@ def test_training_goes_on_from_its_checkpoint(task: str, data: dict[str, Path], 
     whole = out.read_bytes()
     tidegate(*words, "--resume")
     assert out.read_bytes() == whole  # the epochs' seconds too: nothing was trained again
-    assert "checkpoint is of another run" in tidegate(*words, "--resume", "--seed", 9, code=1).stderr
+    assert "another run: seed is 0, here 9" in tidegate(*words, "--resume", "--seed", 9, code=1).stderr
+    pl.read_csv(data[task])[1:].write_csv(data[task])
+    assert "what is learned from, rows, channels" in tidegate(*words, "--resume", code=1).stderr
     assert "give --checkpoint FILE too" in tidegate("fit", task, data[task], "-o", out, "--resume", code=2).stderr
 
 
@@ -189,6 +191,24 @@ def test_known_bad_history_and_columns_are_left_out(data: dict[str, Path], tmp_p
     tidegate(*words, "--ignore", "status,s1", "--exclude", "100..200")
     assert tg.load(out).channels_ == ("s0",)
     assert "status" in tidegate(*words, code=1).stderr
+
+
+@every_task
+def test_a_channel_without_a_reading_is_left_out_unless_it_was_asked_for(
+    task: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    pl.read_csv(data[task]).with_columns(dead=pl.lit(None, pl.Float64)).write_csv(data[task])
+    out, ours = tmp_path / "m.safetensors", {"classify": ("level",), "tag": ("s0", "s1")}.get(task, ("s0", "s1"))
+    own = {"tag": ["--labels", "state", "--ignore", "load,rest"]}.get(task, OPTIONS[task])
+    result = tidegate("fit", task, data[task], "-o", out, *own)
+    assert "left out, a channel without a single reading: dead" in result.stderr
+    assert tg.load(out).channels_ == ours
+    words = ["fit", task, data[task], "-o", out, *own, "--channels", ",".join([*ours, "dead"])]
+    if task == "tag":
+        words = [word for word in words if word not in ("--ignore", "load,rest")]
+    assert "not a single reading in dead" in tidegate(*words, code=1).stderr
+    if task == "forecast":
+        assert "not a single reading in dead" in tidegate(*words[:-2], "--known", "dead", code=1).stderr
 
 
 # ---- sequences as users have them ------------------------------------------------------------------------------------
@@ -263,7 +283,8 @@ def test_a_ts_file_that_is_not_one_is_refused(tmp_path: Path) -> None:
         assert said in tidegate("fit", "classify", tmp_path / "bad.ts", "-o", tmp_path / "m", code=1).stderr
     (tmp_path / "bad.ts").write_text("@classlabel true a b\n@data\n1,x:a\n")
     assert "sequence 0" in tidegate("fit", "classify", tmp_path / "bad.ts", "-o", tmp_path / "m", code=1).stderr
-    assert "read_many" in tidegate("fit", "forecast", tmp_path / "bad.ts", "-o", tmp_path / "m", code=1).stderr
+    refused = tidegate("fit", "forecast", tmp_path / "bad.ts", "-o", tmp_path / "m", code=1).stderr
+    assert "tidegate fit classify and tidegate fit tag learn from many series" in refused
 
 
 # ---- apply -----------------------------------------------------------------------------------------------------------
@@ -341,6 +362,7 @@ def test_quantiles_can_be_chosen(data: dict[str, Path], model: Callable[[str], P
     np.testing.assert_array_equal(table["q0.9"].to_numpy(), expected.quantile(0.9).ravel())
     refused = tidegate("apply", learned, data["forecast"], "-o", tmp_path / "a.csv", "--quantiles", "0.0001", code=1)
     assert "was not measured" in refused.stderr
+    assert "do: ask for some between these" in refused.stderr
     assert "between 0 and 1" in tidegate("apply", learned, data["forecast"], "--quantiles", "90", code=2).stderr
 
 

@@ -278,7 +278,7 @@ def test_local_times_that_go_back_an_hour_are_refused_until_their_zone_is_known(
 @pytest.mark.parametrize("step", [30, 60])
 def test_hours_told_twice_are_duplicates_until_their_zone_is_known(file, step):
     text, times = local(step)
-    with pytest.raises(DataError, match=r"(?s)(repeat a time|goes back).*zone="):
+    with pytest.raises(DataError, match=r"(?s)(repeats? a time|goes back).*zone="):
         read(file(text))
     assert read(file(text), zone="Europe/Rome").times.tolist() == times.tolist()
 
@@ -327,8 +327,11 @@ def test_a_file_with_only_a_byte_order_mark_is_empty(file, mark):
 def test_an_unknown_or_wrong_encoding_says_so(file):
     with pytest.raises(SettingError, match="no encoding named 'klingon'"):
         read(file(PLAIN), layout=Layout(encoding="klingon"))
-    with pytest.raises(DataError, match="text in another encoding"):
-        read(file(PLAIN.replace("flow", "fløw").encode("latin-1")), layout=Layout(encoding="ascii"))
+    for encoding in ("ascii", "utf-8"):
+        with pytest.raises(DataError, match="text in another encoding"):
+            read(file(PLAIN.replace("flow", "fløw").encode("latin-1")), layout=Layout(encoding=encoding))
+    long = file("aaa,b\n" + "1,ø\n" * 60_000)  # the sample that is looked at ends amid an ø
+    assert read(long, labels="b", layout=Layout(encoding="utf-8")).labels[-1] == "ø"
 
 
 def test_a_header_without_rows_says_so(file):
@@ -365,10 +368,63 @@ def test_text_in_a_number_column_at_row_70_001_is_named(file):
 
 def test_text_columns_are_refused_with_the_list_of_numeric_ones_unless_channels_are_named(file):
     path = file("time,flow,site,mode,level\n2024-03-09,1,north,a,2\n2024-03-10,3,south,b,4\n")
-    with pytest.raises(DataError, match="not numbers: site, mode") as error:
+    with pytest.raises(DataError, match=r"not numbers: site \('north'\), mode \('a'\)") as error:
         read(path)
-    assert error.value.do == "channels=['flow', 'level']"
+    assert error.value.do == "leave them out: layout=Layout(ignore=('site', 'mode'))"
+    assert error.value.wanted.endswith("these are: flow, level")
+    assert read(path, layout=Layout(ignore=("site", "mode"))).channels == ("flow", "level")
+    with pytest.raises(DataError, match="not numbers: mode") as error:
+        read(path, channels=["mode", "flow"])
+    assert error.value.do == "write them as numbers, or say missing='a' if that stands for no reading"
     assert read(path, channels=["flow", "level"]).values.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("cell", ["5,827.00", "1,234,567", "5.827,00", "5 827", "5'827.0"])
+def test_thousands_separators_are_shown_and_named(file, cell):
+    with pytest.raises(DataError, match="not numbers: a") as error:
+        read(file(f'a;b\n"{cell}";1\n"{cell}";2\n"{cell}";3\n'), layout=Layout(decimal="."))
+    assert cell in error.value.saw
+    assert "separators of thousands" in error.value.do
+
+
+def test_decimal_commas_that_were_said_to_be_none_are_shown(file):
+    with pytest.raises(DataError, match="a \\('1,5'\\)") as error:
+        read(file("a;b\n1,5;2\n2,5;3\n"), layout=Layout(decimal="."))
+    assert "layout=Layout(decimal=',')" in error.value.do
+
+
+def test_lines_above_a_table_are_shown(file):
+    for above in ("# export from DCS\n", "# export\nplant: north\n\n", "made,by\nan export\n"):
+        with pytest.raises(DataError, match=r"above the table, the first '(# export|made by)") as error:
+            read(file(above + PLAIN))
+        assert "above the row of column names" in error.value.do
+
+
+def test_a_row_of_units_is_shown(file):
+    head, *rows = PLAIN.splitlines()
+    for units in (",l/s,bar", "UTC,l/s,-", ",flow in litres,"):
+        with pytest.raises(DataError, match="under the column names that holds no value") as error:
+            read(file("\n".join([head, units, *rows])))
+        assert "units" in error.value.do
+    assert len(read(file("\n".join([head, ",,", *rows])))) == 3  # an empty row is no row of units
+    with pytest.raises(DataError, match="'stuck' in a column of numbers"):
+        read(file("\n".join([head, rows[0].replace("0.5", "stuck"), *rows[1:]])))
+
+
+def test_what_cannot_be_a_time_is_not_called_a_spelling_of_missing(file):
+    for last in ("Total,6,7\n", ",6,7\n"):
+        with pytest.raises(DataError) as error:
+            read(file(PLAIN + last))
+        assert error.value.do == "repair or remove the row"
+    with pytest.raises(DataError, match="'n/a\\?' in a column of numbers") as error:
+        read(file(PLAIN.replace("1.5", "n/a?")))
+    assert error.value.do == "repair or remove the row; missing='n/a?' if it stands for no reading"
+
+
+def test_a_time_format_that_does_not_fit_is_refused_with_one_that_does(file):
+    with pytest.raises(DataError, match=r"'2024-03-09 10:00:00' is not written as '%d.%m.%Y'") as error:
+        read(file(PLAIN), layout=Layout(time_format="%d.%m.%Y"))
+    assert "time_format='%Y-%m-%d %H:%M:%S" in error.value.do
 
 
 def test_category_columns_of_frames_are_refused_like_text():

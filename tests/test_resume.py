@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import tidegate as tg
-from tidegate import save
+from tidegate import save, train
 from tidegate.settings import Network, Training
 
 pytest.importorskip("torch")
@@ -211,7 +211,7 @@ def test_the_checkpoint_of_another_run_is_refused_naming_what_differs(
     lives.whole(tmp_path, "gru", ("replace", 2))
     before = (tmp_path / "checkpoint").read_bytes()
     series = tg.synth.machine(rows=600, channels=2, seed=3)
-    with pytest.raises(tg.ModelFileError, match=f"another run: {named} is"):
+    with pytest.raises(tg.ModelFileError, match=f"another run: {train.IDENTITY.get(named, named)} is"):
         detector("gru").set_params(**other).fit(series, checkpoint=tmp_path / "checkpoint", resume=True)
     assert (tmp_path / "checkpoint").read_bytes() == before
 
@@ -219,5 +219,7 @@ def test_the_checkpoint_of_another_run_is_refused_naming_what_differs(
 def test_the_checkpoint_of_other_data_is_refused(lives: Lives, tmp_path: Path) -> None:
     lives.whole(tmp_path, "gru", ("replace", 2))
     series = tg.synth.machine(rows=600, channels=2, seed=4)
-    with pytest.raises(tg.ModelFileError, match="another run: problem is"):
+    with pytest.raises(
+        tg.ModelFileError, match="another run: what is learned from, rows, channels or settings, is another"
+    ):
         detector("gru").fit(series, checkpoint=tmp_path / "checkpoint", resume=True)

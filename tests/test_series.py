@@ -102,6 +102,78 @@ def test_thirty_percent_missing_is_kept_as_nan():
     assert np.array_equal(check(values).values, values, equal_nan=True)
 
 
+def test_what_is_noted_of_a_part_is_of_that_part():
+    values = np.random.default_rng(0).standard_normal((100, 2))
+    values[:50, 1] = np.nan
+    times = np.where(np.arange(100) < 80, 0, 5) * HOUR + START + np.arange(100) * HOUR
+    series = check(values, times, name="half")
+    assert series.notes == (
+        "1 gap in time, the longest of 6 h after 2024-03-12 07:00:00",
+        "25 % of the values are missing",
+    )
+    assert series[50:80].notes == series.select(["c0"])[:80].notes == ()
+    assert series.where(np.arange(100) < 50).notes == (
+        "channel without a single reading: c1",
+        "50 % of the values are missing",
+    )
+    assert series[40:60].notes == ("25 % of the values are missing",)
+    assert "note" not in repr(series[50:80])
+
+
+def test_rows_that_were_sorted_stay_noted_in_a_part():
+    series = check(np.arange(4.0), (START + np.array([0, 2, 1, 3]) * HOUR))
+    assert (
+        series.notes == series[:2].notes == ("the times were not in order (1 row earlier than the one before): sorted",)
+    )
+
+
+def readings(edge, share, rows=1000):
+    """A temperature, in a share of whose rows stands another number."""
+    rng = np.random.default_rng(0)
+    values = np.round(20 + 5 * rng.standard_normal((rows, 1)), 1)
+    values[rng.permutation(rows)[: round(share * rows)]] = edge
+    return values
+
+
+@pytest.mark.parametrize("edge", [-200, 9999, 65_535])
+def test_a_number_that_may_stand_for_no_reading_is_noted(edge):
+    (note,) = check(readings(edge, 0.05), channels=["t"]).notes
+    assert note.startswith(f"{edge} in over 1 % of the rows of t, far from all else there")
+    assert f"missing='{edge}'" in note
+    blank = np.where(readings(edge, 0.05) == edge, np.nan, readings(edge, 0.05))
+    assert check(blank).notes == ("5 % of the values are missing",)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        readings(-200, 0.005),  # seldom: an outlier
+        readings(0, 0.3),  # a machine that is off
+        readings(15, 0.05),  # amid the others
+        readings(-199.5, 0.05),  # no spelling of anything
+        np.repeat([1.0, 2, 9], 100)[:, None],  # states
+        np.clip(readings(60, 0.0), 15, 25),  # a sensor at its limits
+    ],
+)
+def test_other_numbers_at_the_edge_of_a_column_are_not(values):
+    assert check(values).notes == ()
+
+
+def test_an_interval_that_contradicts_the_times_is_refused_with_both():
+    times = START + np.arange(100) * HOUR
+    for interval, said in (("5min", "5 min"), ("1d", "1 d"), ("2.5h", "2.5 h")):
+        with pytest.raises(DataError, match=f"an interval of {said}, and times of which most are 1 h apart"):
+            check(np.arange(100.0), times, interval=interval)
+    assert check(np.arange(100.0), times, interval="1h").interval == 3600
+
+
+def test_an_interval_may_be_that_of_a_clock_with_many_rows_missing():
+    kept = np.sort(np.random.default_rng(0).permutation(1000)[:200])
+    series = check(np.arange(200.0), START + kept * HOUR, interval="1h")
+    assert series.interval == 3600
+    assert check(np.arange(5.0), START + 24 * np.arange(5) * HOUR, interval="1h").interval == 3600  # too few to tell
+
+
 def test_all_missing_is_refused():
     with pytest.raises(DataError, match="every value is missing"):
         check(np.full((5, 2), np.nan))
@@ -118,7 +190,8 @@ def test_future_times_are_noted():
     soon = time.time_ns() + 3600 * SECOND
     assert check([1.0, 2.0], np.array([soon, soon + SECOND])).notes == ()
     late = soon + 3 * 86_400 * SECOND
-    assert "lie in the future" in check([1.0, 2.0], np.array([soon, late])).notes[0]
+    assert "1 row lies in the future" in check([1.0, 2.0], np.array([soon, late])).notes[0]
+    assert "2 rows lie in the future" in check([1.0, 2.0], np.array([late, late + SECOND])).notes[0]
 
 
 def test_a_hole_of_three_hours_is_noted_and_begins_a_new_stretch():

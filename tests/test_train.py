@@ -264,7 +264,7 @@ def test_a_checkpoint_of_another_run_is_refused_naming_what_differs(tmp_path: Pa
     path = tmp_path / "c"
     run(checkpoint=path)
     before = path.read_bytes()
-    with pytest.raises(ModelFileError, match=f"another run: {name} is") as refused:
+    with pytest.raises(ModelFileError, match=f"another run: {train.IDENTITY.get(name, name)} is") as refused:
         run(**{"checkpoint": path, "resume": True, **OTHERS[name]})
     assert str(path) in str(refused.value)
     assert path.read_bytes() == before
@@ -383,7 +383,7 @@ def test_a_model_that_has_stopped_costs_nothing_and_keeps_its_best_weights() -> 
     assert sizes == 4 * 4 * [3] + 4 * 4 * [2]
     assert found.stops[0] == found.stops[2] == ""
     assert found.stops[1] == "no better validation loss for 3 epochs; the best was epoch 1"
-    assert found.stopped == f"model 1: {found.stops[1]}"
+    assert found.stopped == "network 2 of 3: no better validation loss for 3 epochs, the best was epoch 1"
     assert found.weights["slope"][1, 0] < 1 < found.weights["slope"][0, 0], "its weights are of later than its best"
 
 
@@ -511,7 +511,7 @@ def test_a_checkpoint_of_other_models_is_refused(tmp_path: Path, name: str, valu
     problem, path = lines(range(3)), tmp_path / "c"
     run(problem, PLAIN, checkpoint=path)
     setattr(problem, name, value)
-    with pytest.raises(ModelFileError, match=f"another run: {name} is"):
+    with pytest.raises(ModelFileError, match=f"another run: {train.IDENTITY[name]} is another"):
         run(problem, PLAIN, checkpoint=path, resume=True)
 
 

@@ -70,7 +70,9 @@ def wide(frame: pl.DataFrame, id: str | None, asked: Asked) -> dict[str, Series]
     if texts or not steps:
         saw = f"columns that are not numbers: {', '.join(texts[:8])}" if texts else "no column of numbers"
         wanted = "a column a step, beside the label and the name of the sequence"
-        raise DataError(saw, wanted=wanted, do="name the others (--labels, --sequence, --ignore)", where=asked.name)
+        others = tuple(texts[:8]) or tuple(beside)
+        do = f"name the others with labels=, with id=, or with layout=Layout(ignore={others!r})"
+        raise DataError(saw, wanted=wanted, do=do, where=asked.name)
     values = blank(pl.DataFrame(list(columns.values())).to_numpy(), asked.missing)
     ids = [str(name) for name in frame[id]] if id else [str(row) for row in range(len(frame))]
     labels = typed(["" if label is None else str(label) for label in frame[asked.labels]]) if asked.labels else None

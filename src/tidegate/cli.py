@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from . import __version__, fits, inputs, outputs, tellers, telling
+from .errors import several
 from .inputs import MANY, READING, Source
 from .terminal import (
     ANOMALY,
@@ -48,7 +49,8 @@ def main() -> None:
       tidegate fit anomaly healthy.csv -o pump.safetensors    learn what is normal
       tidegate apply pump.safetensors today.csv -o scores.csv --report today.html
 
-    Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 anomalies found (with --fail-on-anomaly).
+    Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 anomalies found (with --fail-on-anomaly), 130 a fit that Ctrl-C
+    ended: the model holds the best so far.
     """
 
 
@@ -100,7 +102,8 @@ def apply(model: Path, source: Source, out: str | None, report: Path | None, ask
     """
     if out == "-" and as_json:
         raise click.UsageError("-o - and --json both write to stdout: give the answer a file")
-    ready(Path(out) if out and out != "-" else None, report, asked.state, inputs=(model, source.data))
+    written = Path(out) if out and out != "-" else None
+    ready(written, report, asked.state, inputs=(model, source.data, asked.ahead))
     task = _load(model, report)
     inputs.refuse_others(task, {**asked._asdict(), **source.about_many()})
     if asked.false_alarms:
@@ -233,7 +236,8 @@ def _judge_detector(task: Any, source: Source, truth: Truth) -> Judged:
     past = source.of(truth.history).series(task) if truth.history else None
     evaluation, found = judge.detector(task, series, events=known, history=past)
     clean = ["no leak between the history and this data"] if past and not evaluation.notes else []
-    return Judged(evaluation, [*series.notes, *found.notes, *clean], found, series)
+    seen = [*judge.unlabelled(series), *judge.again(task, series)]
+    return Judged(evaluation, [*series.notes, *seen, *found.notes, *clean], found, series)
 
 
 def _judge_forecaster(task: Any, source: Source, truth: Truth) -> Judged:
@@ -305,7 +309,8 @@ def info(model: Path | None, as_json: bool) -> None:
     if as_json:
         return show_json(told)
     for name, value in told.items():
-        click.echo(f"{name:<13}{outputs.in_words(value)}")
+        each = outputs.LINE if name == "notes" else ", "  # a note has commas of its own
+        click.echo(f"{name:<13}{outputs.in_words(value, each)}")
 
 
 @main.group()
@@ -336,7 +341,7 @@ def host(out: Path, duration: str | None, interval: str, as_json: bool) -> None:
     readings = recorder.host(interval=step, seconds=total)
     with progress("recording", total) as show:
         rows = recorder.to_csv(out, readings, progress=lambda rows: show(rows * step, f"{rows:,} rows"))
-    say(f"{rows:,} rows in {out}")
+    say(f"{several(rows, 'row')} in {out}")
     if as_json:
         show_json({"file": out, "rows": rows})
 

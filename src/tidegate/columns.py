@@ -36,11 +36,14 @@ def first(columns: Sequence[str], names: Iterable[str | None]) -> str | None:
     return next((lower[name.lower()] for name in names if name and name.lower() in lower), None)
 
 
-def refuse_row(column: pl.Series, bad: pl.Series, saw: str, wanted: str, where: str) -> None:
-    """A DataError for the first bad row, if there is one; rows count from 1, the header not counted."""
+def refuse_row(column: pl.Series, bad: pl.Series, saw: str, wanted: str, where: str, *, reading: bool = False) -> None:
+    """A DataError for the first bad row, if there is one; rows count from 1, the header not counted.
+
+    reading  it is a reading that is bad, which may be missing; a time may not
+    """
     if bad.any():
         row = int(bad.arg_max() or 0)
-        do = f"repair or remove the row; missing={column[row]!r} if it stands for no reading (--missing)"
+        do = "repair or remove the row" + (f"; missing={column[row]!r} if it stands for no reading" if reading else "")
         raise DataError(saw.format(column[row]), wanted=wanted, do=do, where=f"{where}, row {row + 1:,}")
 
 
@@ -77,5 +80,6 @@ def numbers(column: pl.Series, asked: Asked) -> pl.Series | None:
     if 2 * bad.sum() > text.count():
         return None
     wanted = "a number, or nothing where a reading is missing"
-    refuse_row(text, bad, "{!r} in a column of numbers", wanted, f"{asked.name}, column {column.name}")
+    where = f"{asked.name}, column {column.name}"
+    refuse_row(text, bad, "{!r} in a column of numbers", wanted, where, reading=True)
     return found

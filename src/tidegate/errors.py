@@ -1,4 +1,4 @@
-"""Every refusal Tidegate makes: what it saw, what it wanted, what to do.
+"""Every refusal Tidegate makes: what it saw, what it wanted, what to do; and how messages count.
 
 TidegateError
 ├── DataError          the data cannot be used as it is (also a ValueError)
@@ -59,3 +59,12 @@ class MissingExtraError(TidegateError, ImportError):
             wanted=f"extra '{extra}'",
             do=f"pip install 'tidegate[{extra}]'",
         )
+
+
+def several(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> several(1, "row"), several(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import baselines, calibrate, leaks, metrics, synth
 from .calibrate import Threshold
-from .errors import DataError, SettingError
+from .errors import DataError, SettingError, several
 from .pages.frame import Row
 from .series import SECOND, Series, instant, time_text
 from .settings import rate
@@ -123,7 +123,7 @@ def _table(
         said = f"{found.count}; without known events all that can be said is how often each rule alarms"
         return Evaluation(rows, what, said, False)
     spans = [(int(series.times[a]), int(series.times[b - 1])) for a, b in metrics.events(truth)]
-    what = f"{len(spans)} known event{'s' * (len(spans) != 1)} in {len(series):,} rows"
+    what = f"{several(len(spans), 'known event')} in {several(len(series), 'row')}"
     verdict, lost = judge(rows)
     falsely = rows[0].metrics["false alarm %"]
     if falsely > MOSTLY:
@@ -152,21 +152,20 @@ def planted(det: AnomalyDetector, history: Series, seed: int = 0) -> Evaluation:
     normal = past.where(held)
     broken, rng = msgspec.structs.replace(normal, labels=None), np.random.default_rng(seed)
     room = max(240, len(normal) // 24)
+    heard = np.array(normal.channels)[~np.isnan(normal.values).all(axis=0)].tolist()
     for i, first in enumerate(range(room // 2, len(normal) - 130, room)):
         kind, size, length = FAULTS[i % len(FAULTS)]
-        broken = synth.plant(
-            broken, kind, first, length, size=size, channels=(str(rng.choice(normal.channels)),), seed=i
-        )
+        broken = synth.plant(broken, kind, first, length, size=size, channels=(str(rng.choice(heard)),), seed=i)
     if broken.labels is None:
-        raise DataError(f"{len(normal)} rows are too few to plant faults in", wanted="at least 260")
+        raise DataError(f"too few rows to plant faults in: {len(normal)}", wanted="at least 260")
     evaluation = _table(
         det, broken, det.apply(broken), _truth(broken, None, ()), det.rivals_ | _forest(det, past, held)
     )
     count = len(evaluation.events)
     return msgspec.structs.replace(
         evaluation,
-        what=f"{count} fault{'s' * (count != 1)} planted in the {len(normal):,} rows that calibrated the detector",
-        verdict=evaluation.verdict if count >= FEW else f"{count} planted faults are too few to compare by",
+        what=f"{several(count, 'fault')} planted in the {len(normal):,} rows that calibrated the detector",
+        verdict=evaluation.verdict if count >= FEW else f"{several(count, 'planted fault')}: too few to compare by",
         baseline_wins=evaluation.baseline_wins and count >= FEW,
         events=[],  # they are not in the data that a report shows
     )
@@ -213,13 +212,37 @@ def _truth(series: Series, labels: Any, events: Iterable[tuple[Any, Any]]) -> ND
 
 
 def marked(labels: NDArray[Any], name: str) -> NDArray[np.bool_]:
-    """(T,) True where a label says abnormal. Labels must be numbers, 0 = normal; a missing one is normal."""
+    """(T,) True where a label says abnormal, 1; 0 is normal, and so is a missing one (`unlabelled` notes those)."""
+    wanted, do = "0 for normal, 1 for abnormal", "give a column of those; a sensor is no label"
     try:
-        bad: NDArray[np.bool_] = np.nan_to_num(labels.astype(float)) > 0
-        return bad
+        told = np.nan_to_num(labels.astype(float))
     except ValueError:
         shown = ", ".join(repr(str(text)) for text in np.unique(labels)[:5])
-        raise DataError(f"labels that are text: {shown}", wanted="0 for normal, 1 for abnormal", where=name) from None
+        raise DataError(f"labels that are text: {shown}", wanted=wanted, do=do, where=name) from None
+    bad: NDArray[np.bool_] = told == 1
+    odd = np.unique(told[(told != 0) & ~bad])
+    if len(odd):
+        shown = ", ".join(f"{label:g}" for label in odd[:5]) + ", ..." * (len(odd) > 5)
+        raise DataError(f"labels that are neither 0 nor 1: {shown}", wanted=wanted, do=do, where=name)
+    return bad
+
+
+def unlabelled(series: Series) -> list[str]:
+    """A note where rows of a series with labels have none."""
+    count = 0 if series.labels is None or series.labels.dtype.kind != "f" else int(np.isnan(series.labels).sum())
+    return [f"{several(count, 'row')} without a label, counted as normal"] if count else []
+
+
+def again(det: AnomalyDetector, series: Series) -> list[str]:
+    """A note where a detector is judged on rows from the time that it learned from."""
+    first, last = det.split_times_[0][0], det.split_times_[-1][-1]
+    count = int(((series.times >= first) & (series.times <= last)).sum())
+    if not count or not det.clock_ or not series.clock:
+        return []
+    of = f"{count:,} of {several(len(series), 'row')} from the time that the model learned from"
+    return [
+        f"{of}, {time_text(first)} to {time_text(last)}: if it has seen them, it does better there than on new ones"
+    ]
 
 
 class Judged(msgspec.Struct, frozen=True, eq=False):

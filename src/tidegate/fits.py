@@ -6,6 +6,7 @@ Only click is imported until a command runs.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,22 @@ import click
 from . import inputs, outputs, tellers, telling
 from .errors import DataError
 from .inputs import MANY, READING, SEQUENCE, Source
-from .terminal import DATA, FILE, JSON, REPORT, Group, Verb, needs, options, progress, ready, say, show_json
+from .terminal import (
+    DATA,
+    FILE,
+    INTERRUPTED,
+    JSON,
+    REPORT,
+    Group,
+    Verb,
+    interruptible,
+    needs,
+    options,
+    progress,
+    ready,
+    say,
+    show_json,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from .evaluate import Evaluation
@@ -62,7 +78,7 @@ class Learner(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What `fit` leaves behind, where training goes on from, and whether other settings are tried."""
+    """What `fit` leaves behind, where training goes on from, whether other settings are tried; and how it went."""
 
     out: Path
     report: Path | None
@@ -70,6 +86,7 @@ class Written(NamedTuple):
     resume: bool
     tune: bool
     as_json: bool
+    interrupted: bool | None  # no option: what `_train` says
 
 
 @click.group(cls=Group)
@@ -120,13 +137,16 @@ def anomaly(
     DATA: a CSV, Parquet or JSON lines file of normal running, or the URL of a database.
     """
     _before(source, written)
+    from . import evaluate
     from .settings import SIZES
     from .tasks.anomaly import AnomalyDetector
 
     series = source.series()
     bad = _known_bad(series, exclude)
+    series = inputs.noted(series, *evaluate.unlabelled(series))
     detector = AnomalyDetector(**learner._asdict(), **detecting._asdict())
-    _train(partial(detector.fit, series, exclude=bad), source, written, SIZES[learner.size][1].epochs)
+    learn = partial(detector.fit, series, exclude=bad)
+    written = _train(learn, source, written, SIZES[learner.size][1].epochs)
     detector.save(written.out)
     evaluation = _held_out(detector, series)
     tellers.told(detector).learned(detector, series)
@@ -199,11 +219,12 @@ def forecast(
     from .tasks.forecast import Forecaster
     from .tasks.segments import FORECASTING
 
-    series = source.series()
+    series = source.series(needed=known or ())
     bad = [inputs.stretch(series, *pair) for pair in exclude]
     task = Forecaster(horizon=horizon, lookback=lookback, **learner._asdict())
     beside = Beside(known=tuple(known or ()), calendar=calendar, joint=joint)
-    _train(partial(task.fit, series, exclude=bad, beside=beside), source, written, FORECASTING[learner.size][1].epochs)
+    learn = partial(task.fit, series, exclude=bad, beside=beside)
+    written = _train(learn, source, written, FORECASTING[learner.size][1].epochs)
     _done(task, series, measures.forecaster_held_out(task), written)
 
 
@@ -232,7 +253,7 @@ def complete(source: Source, learner: Learner, direction: str, written: Written)
 
     series = source.series()
     task = Completer(direction=direction, **learner._asdict())
-    _train(partial(task.fit, series), source, written, SIZES[learner.size][1].epochs)
+    written = _train(partial(task.fit, series), source, written, SIZES[learner.size][1].epochs)
     _done(task, series, measures.completer_held_out(task), written)
 
 
@@ -262,7 +283,8 @@ def classify(source: Source, learner: Learner, class_weight: str | None, written
     many = source.many(labelled=True)
     task = Classifier(class_weight=class_weight, **learner._asdict())
     labels = inputs.label_each(many)
-    _train(partial(task.fit, list(many.values()), labels), source, written, CLASSIFYING[learner.size][1].epochs)
+    learn = partial(task.fit, list(many.values()), labels)
+    written = _train(learn, source, written, CLASSIFYING[learner.size][1].epochs)
     _done(task, many, measures.classifier_held_out(task), written, labels)
 
 
@@ -309,7 +331,7 @@ def tag(source: Source, learner: Learner, tagging: Tagging, class_weight: str | 
     task = Tagger(**learner._asdict(), **tagging._asdict())
     read, known = (list(data.values()), beside) if isinstance(data, dict) else (data, beside[0])
     learn = partial(task.fit, read, known, class_weight=class_weight)
-    _train(learn, source, written, TAGGING[learner.size][1].epochs)
+    written = _train(learn, source, written, TAGGING[learner.size][1].epochs)
     if tagging.target == "value":
         task.targets_ = task.answers_ = tuple(inputs.names_of(source.labels))  # as the table calls them
     _done(task, data, measures.tagger_held_out(task), written, known)
@@ -322,20 +344,25 @@ def _before(source: Source, written: Written) -> None:
     """Refuse before any work what could not be done or written after it."""
     if written.resume and not written.checkpoint:
         raise click.UsageError("--resume goes on from a checkpoint: give --checkpoint FILE too")
+    both = [name for name in source.channels or () if name in (source.ignore or ())]
+    if both:
+        raise click.UsageError(f"--channels and --ignore both name {', '.join(both)}: leave it out of one of them")
     ready(written.out, written.report, written.checkpoint, inputs=(source.data,))
     needs("torch", "train")
     needs("plotly", "report") if written.report else None
 
 
-def _train(learn: Callable[..., Any], source: Source, written: Written, epochs: int) -> None:
-    done = itertools.count(1)
-    with progress(f"learning {Path(source.data).name}", WIDTHS * epochs if written.tune else epochs) as show:
+def _train(learn: Callable[..., Any], source: Source, written: Written, epochs: int) -> Written:
+    """Learn; what comes back knows whether that was interrupted."""
+    done, total = itertools.count(1), WIDTHS * epochs if written.tune else epochs
+    with interruptible() as interrupted, progress(f"learning {Path(source.data).name}", total) as show:
         learn(
             checkpoint=written.checkpoint,
             resume=written.resume,
             tune=written.tune,
             on_epoch=lambda epoch: show(next(done) if written.tune else epoch.epoch + 1, f"loss {epoch.loss:.4f}"),
         )
+    return written._replace(interrupted=interrupted())
 
 
 def _done(task: Any, data: Any, evaluation: Evaluation, written: Written, truth: Any = None) -> None:
@@ -367,4 +394,8 @@ def _after(
         outputs.report(written.report, task, result, evaluation, data=data, truth=truth)
     if written.as_json:
         held = outputs.evaluated(evaluation) if evaluation else None
-        show_json({"model": written.out, **tellers.told(task).about(task), "held_out": held})
+        told = {"model": written.out, **tellers.told(task).about(task), "held_out": held}
+        show_json({**told, "interrupted": bool(written.interrupted)})
+    if written.interrupted:
+        say(f"interrupted: {written.out} holds the best so far, not what a whole run would have learned")
+        sys.exit(INTERRUPTED)

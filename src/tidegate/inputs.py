@@ -69,6 +69,8 @@ def levels(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
         found = [0.0]
     if not all(0 < level < 1 for level in found):
         raise click.BadParameter("write numbers between 0 and 1, as in 0.1,0.5,0.9")
+    if len(set(found)) < len(found):
+        raise click.BadParameter("write each number once, as in 0.1,0.5,0.9")
     return found or None
 
 
@@ -104,6 +106,8 @@ MANY = options(
     click.option("--wide", is_flag=True, default=None, help="Each row is a whole sequence, a column a step."),
 )
 """The options of commands that read many sequences."""
+LEFT_OUT = "left out, a channel without a single reading"
+UNTIMED = "there are no times, so rows count as 1 s apart: interval='5min' (say) gives their real interval"
 UNLABELLED = "give --labels COL: which column says what a sequence is"
 ONLY: dict[str, tuple[str, ...]] = {
     "false_alarms": ("AnomalyDetector",),
@@ -228,6 +232,10 @@ class Source(NamedTuple):
         many: dict[str, Series] = self._read(channels, modelled=model is not None, many=True)
         pace = self.interval or getattr(model, "interval_", None)
         many = {name: as_series(series, interval=pace) for name, series in many.items()}
+        if not model:
+            empty = self._empty([*many.values()])
+            say(f"noticed: {LEFT_OUT}: {', '.join(empty)}") if empty else None
+            many = {name: _without(series, empty) for name, series in many.items()}
         if model and self.wide and len(model.channels_) == 1:  # a wide table has no name for what it holds
             many = {name: replace(series, channels=model.channels_) for name, series in many.items()}
         return many
@@ -250,15 +258,37 @@ class Source(NamedTuple):
             if value is not None:
                 raise click.UsageError(f"{option} is for one series, and these are many: leave it out")
 
-    def series(self, model: Any = None) -> Series:
-        """The data; for a model only its channels, so that other columns may hold what they like."""
+    def series(self, model: Any = None, needed: Sequence[str] = ()) -> Series:
+        """The data; for a model only its channels, so that other columns may hold what they like.
+
+        To learn from, without channels that hold nothing, unless they were asked for (`needed`, too): then refused.
+        """
         from .tasks.verbs import as_series
 
         columns = (*model.channels_, *getattr(model, "known_", ())) if model else self.channels
         series = self._read(columns, modelled=model is not None)
         if model and not series.clock and self.interval is None:
             series = as_series(series, interval=model.interval_)
-        return cut(series, self.first, self.until)
+        series = cut(series, self.first, self.until)
+        if model:
+            return series
+        if not series.clock and self.interval is None:
+            series = noted(series, UNTIMED)
+        empty = self._empty([series], needed)
+        return noted(_without(series, empty), f"{LEFT_OUT}: {', '.join(empty)}") if empty else series
+
+    def _empty(self, each: Sequence[Series], needed: Sequence[str] = ()) -> list[str]:
+        """The channels without a reading in any series; refused where they were asked for, or are all there is."""
+        import numpy as np
+
+        gone = np.all([np.isnan(series.values).all(axis=0) for series in each], axis=0)
+        empty = [name for name, none in zip(each[0].channels, gone, strict=True) if none]
+        asked = {*(self.channels or ()), *names_of(self.labels), *needed}
+        refused = empty if gone.all() else [name for name in empty if name in asked]
+        if refused:
+            saw, wanted = f"not a single reading in {', '.join(refused)}", "readings to learn from, in the rows taken"
+            raise DataError(saw, wanted=wanted, do="leave it out, or take other rows", where=each[0].name)
+        return empty
 
     def ahead(self, model: Any, data: str) -> Any:
         """What a forecaster knows ahead, from another table that is read in the same way."""
@@ -292,6 +322,17 @@ class Source(NamedTuple):
             )
         except DataError as error:
             raise (_of_model(error, channels) if modelled and channels else error) from None
+
+
+def noted(series: Series, *notes: str) -> Series:
+    """The series with more notes."""
+    from msgspec.structs import replace
+
+    return replace(series, told=(*series.told, *notes))
+
+
+def _without(series: Series, empty: Sequence[str]) -> Series:
+    return series.select([name for name in series.channels if name not in empty]) if empty else series
 
 
 def _of_model(error: DataError, channels: Sequence[str]) -> DataError:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from . import chance
-from .errors import DataError, SettingError
+from .errors import DataError, SettingError, several
 from .evaluate import Evaluation
 from .pages.frame import Row
 from .series import Series
@@ -68,7 +68,7 @@ def classifier_held_out(task: Classifier) -> Evaluation:
 def forecaster(task: Forecaster, data: Any, *, every: int = 1) -> Evaluation:
     """Forecasts from every moment of `data`, or one in `every`, beside the rules; `detail` is the `Backtest`."""
     test = task.backtest(data, every=every)
-    from_to = f"{len(test):,} forecasts of {test.mean.shape[1]:,} row{'s' * (test.mean.shape[1] != 1)}"
+    from_to = f"{several(len(test), 'forecast')} of {several(test.mean.shape[1], 'row')}"
     return _errors(test.errors, f"{from_to}; errors in spreads of the channels", test.verdict, test)
 
 

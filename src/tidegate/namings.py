@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .errors import several
 from .telling import LISTED, Many, about, counted, every, iso, numbered, say_notes, say_training, shown, sizes
 from .terminal import say
 
@@ -107,7 +108,7 @@ def _named(result: Tagged | list[Tagged], data: Series | Many) -> list[tuple[str
 def tagged(result: Tagged | list[Tagged], data: Series | Many) -> None:
     """How many rows got which label, or the range of each value."""
     each = _named(result, data)
-    say(sizes(data) if isinstance(data, dict) else f"{data.name}: {len(data):,} rows")
+    say(sizes(data) if isinstance(data, dict) else f"{data.name}: {several(len(data), 'row')}")
     say_notes(_noticed(each))
     for name, one, _ in each[:LISTED]:
         say(f"  {name}{': ' * bool(name)}{_said(one)}")

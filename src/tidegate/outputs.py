@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from .evaluate import Evaluation
 
+LINE = "\n" + " " * 13
+"""What begins a line that goes on with what `info` says of one thing"""
 FORMATS = (".csv", ".parquet", ".jsonl")
 STAMP = "%Y-%m-%dT%H:%M:%S%.fZ"
 EXTRAS = {"torch": "train", "SQLAlchemy": "sql", "psutil": "record", "plotly": "report"}
@@ -94,8 +96,8 @@ def _version(package: str, otherwise: str) -> str:
         return otherwise
 
 
-def in_words(value: object) -> str:
-    """A plain value on as many lines as it needs.
+def in_words(value: object, each: str = ", ") -> str:
+    """A plain value on as many lines as it needs; the items of a list with `each` between them.
 
     >>> print(in_words({"data": "pump.csv", "rows": 900}))
     data: pump.csv
@@ -103,7 +105,7 @@ def in_words(value: object) -> str:
     """
     if isinstance(value, dict):
         parts = {name: f"{part:.4g}" if isinstance(part, float) else part for name, part in value.items()}
-        return ("\n" + " " * 13).join(f"{name}: {part}" for name, part in parts.items() if part != "")
+        return LINE.join(f"{name}: {part}" for name, part in parts.items() if part != "")
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
+        return each.join(map(str, value)) or "none"
     return str(value)

@@ -57,7 +57,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:/-]{0,199}")
 _AGAIN = "give a file that tidegate wrote (MODEL comes before DATA); if this was one, it was damaged: write it again"
 _ADVICE = {
     errno.ENOSPC: "free space on that disk, or give a path on another",
-    errno.ENOENT: "check the path: the folder must exist, and to be opened the file too",
+    errno.ENOENT: "check the path; for a new file the folder must exist",
 }
 
 

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import time as clocks
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError, SettingError
+from .errors import DataError, SettingError, several
+from .moments import (
+    SECOND as SECOND,
+    When,
+    instant as instant,
+    span_text as span_text,
+    time_text as time_text,
+)
 from .settings import seconds
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
 Duplicates = Literal["error", "last"]
-When = str | date | np.datetime64
 
-SECOND = 1_000_000_000
-DAY = 86_400 * SECOND
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST = 1e150
 """No sensor reads more; up to here neither a scaled value nor its square can overflow."""
-GAP = 3.0
-"""A note counts as a gap what is longer than this many intervals; each task sets its own limit with `starts`."""
+PACED = 10  # steps from which the pace of times can be told
 
 
 class Series(msgspec.Struct, frozen=True, eq=False):
@@ -50,17 +50,24 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     labels: NDArray[Any] | None = None
     """(T,) the label column that the reader was told of"""
     name: str = "array"
-    notes: tuple[str, ...] = ()
-    """what was noticed and what was done about it, a sentence each"""
+    told: tuple[str, ...] = ()
+    """what was noticed and done while all of it was read, a sentence each; `notes` has what these rows show besides"""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was noticed and what was done about it, a sentence each; figures are of these rows, not of a file."""
+        from . import noticed
+
+        times = self.times if self.clock else None
+        return (*self.told, *noticed.notes(self.values, self.channels, times, self.interval))
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __repr__(self) -> str:
-        rows, count = f"{len(self):,} row{'s' * (len(self) != 1)}", len(self.channels)
         span = f", {time_text(self.times[0])} to {time_text(self.times[-1])}" if self.clock else ", no clock"
-        noted = f", {len(self.notes)} note{'s' * (len(self.notes) != 1)}" if self.notes else ""
-        size = f"{rows} x {count} channel{'s' * (count != 1)}"
+        noted = f", {several(len(self.notes), 'note')}" if self.notes else ""
+        size = f"{several(len(self), 'row')} x {several(len(self.channels), 'channel')}"
         return f"<Series {self.name}: {size}, every {span_text(self.interval)}{span}{noted}>"
 
     def __getitem__(self, part: slice) -> Series:
@@ -162,58 +169,13 @@ def check(
         rows = _order(times, duplicates, len(table), name, found)
         if rows is not None:
             table, times, labels = table[rows], times[rows], None if labels is None else labels[rows]
-        step = step or _interval(times)
-        found += _time_notes(times, step)
+        step = _interval(times, step, name)
     else:
         step = step or 1.0
         times = np.rint(np.arange(len(table)) * (step * SECOND)).astype(np.int64)
-    found += _value_notes(table, low, high, names, name)
+    if np.isnan(low).all():
+        raise DataError("every value is missing", wanted="at least one reading", where=name)
     return Series(_frozen(table), _frozen(times), names, step, clock, labels, name, tuple(found))
-
-
-def instant(when: When) -> int:
-    """A time as UTC nanoseconds; a date is its midnight, and a time without a zone is UTC.
-
-    >>> instant("1970-01-02"), instant("1970-01-01T01:00+01:00")
-    (86400000000000, 0)
-    """
-    if isinstance(when, np.datetime64):
-        return int(when.astype("datetime64[ns]").astype(np.int64))
-    if isinstance(when, str):
-        try:
-            when = datetime.fromisoformat(when.strip())
-        except ValueError:
-            raise SettingError(
-                f"cannot read {when!r} as a time", wanted="ISO 8601, as in 2024-03-09 or 2024-03-09T10:30:00+01:00"
-            ) from None
-    if not isinstance(when, date):
-        raise SettingError(f"cannot read {when!r} as a time", wanted="a string or a datetime")
-    if not isinstance(when, datetime):
-        when = datetime(when.year, when.month, when.day)
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return (aware - EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def time_text(nanoseconds: int | np.int64) -> str:
-    """UTC nanoseconds as people read them, with as many decimals as needed.
-
-    >>> time_text(1_500_000_000), time_text(0)
-    ('1970-01-01 00:00:01.500', '1970-01-01 00:00:00')
-    """
-    number = int(nanoseconds)
-    unit = next((unit for unit, size in (("s", SECOND), ("ms", 10**6), ("us", 10**3)) if number % size == 0), "ns")
-    return str(np.datetime64(number, "ns").astype(f"datetime64[{unit}]")).replace("T", " ")
-
-
-def span_text(seconds: float) -> str:
-    """A length of time in the unit people would use.
-
-    >>> span_text(0.25), span_text(90), span_text(10_800)
-    ('250 ms', '1.5 min', '3 h')
-    """
-    units = (("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
-    unit, size = next(((unit, size) for unit, size in units if seconds >= size), ("ns", 1e-9))
-    return f"{seconds / size:.4g} {unit}"
 
 
 def _matrix(values: Any, name: str, copy: bool) -> Floats:
@@ -270,12 +232,12 @@ def _order(times: Times, duplicates: Duplicates, rows: int, name: str, notes: li
     order = np.argsort(times, kind="stable")
     late = int((steps < 0).sum())
     if late:
-        notes.append(f"the times were not in order ({late:,} times a row was earlier than the one before): sorted")
+        notes.append(f"the times were not in order ({several(late, 'row')} earlier than the one before): sorted")
     equal = np.flatnonzero(np.diff(times[order]) == 0)
     if len(equal) and duplicates == "error":
         _refuse_duplicates(times, order, equal, name)
     if len(equal):
-        notes.append(f"{len(equal):,} rows dropped: a later row has the same time")
+        notes.append(f"{several(len(equal), 'row')} dropped: a later row has the same time")
     return np.delete(order, equal)
 
 
@@ -285,12 +247,13 @@ def _refuse_duplicates(times: Times, order: Times, equal: Times, name: str) -> N
         raise DataError(
             f"{len(equal):,} of {len(times):,} rows repeat a time, the first {time_text(times[order[equal[0]]])}",
             wanted="each time once",
-            do="where the time of day has a column of its own, name both: time=(date, time) or --time DATE,TIME",
+            do='where the time of day has a column of its own, name both: time=("DATE", "TIME")',
             where=name,
         )
+    repeat = "repeats" if len(equal) == 1 else "repeat"
     first = [f"{time_text(times[order[at]])} (rows {order[at] + 1:,} and {order[at + 1] + 1:,})" for at in equal[:3]]
     raise DataError(
-        f"{len(equal):,} rows repeat a time: {', '.join(first)}{', ...' if len(equal) > 3 else ''}",
+        f"{several(len(equal), 'row')} {repeat} a time: {', '.join(first)}{', ...' if len(equal) > 3 else ''}",
         wanted="each time once",
         do='duplicates="last" keeps the last row of each; zone="Europe/Rome" (say) tells apart the hour that local '
         "clocks repeat in autumn",
@@ -298,37 +261,19 @@ def _refuse_duplicates(times: Times, order: Times, equal: Times, name: str) -> N
     )
 
 
-def _interval(times: Times) -> float:
-    """The median difference in seconds; 1 where there is only one row."""
-    return float(np.median(np.diff(times))) / SECOND if len(times) > 1 else 1.0
+def _interval(times: Times, given: float | None, name: str) -> float:
+    """The median difference in seconds, 1 where there is only one row; or what was given, if these can be its times.
 
-
-def _time_notes(times: Times, interval: float) -> list[str]:
-    """What is odd about strictly increasing times."""
-    notes, steps = [], np.diff(times)
-    gaps = np.flatnonzero(steps > GAP * interval * SECOND)
-    if len(gaps):
-        longest = gaps[np.argmax(steps[gaps])]
-        length, at = span_text(steps[longest] / SECOND), time_text(times[longest])
-        notes.append(f"{len(gaps):,} gap{'s' * (len(gaps) > 1)} in time, the longest of {length} after {at}")
-    future = int((times > clocks.time_ns() + DAY).sum())
-    if future:
-        notes.append(f"{future:,} rows lie in the future, the last at {time_text(times[-1])}")
-    return notes
-
-
-def _value_notes(table: Floats, low: Floats, high: Floats, names: tuple[str, ...], name: str) -> list[str]:
-    """Channels that say nothing, and how much is missing; nothing at all is refused."""
-    empty = np.isnan(low)
-    if empty.all():
-        raise DataError("every value is missing", wanted="at least one reading", where=name)
-    notes = []
-    for kind, which in (("channel without a single reading", empty), ("constant channel", low == high)):
-        listed = [channel for channel, one in zip(names, which, strict=True) if one]
-        if listed and len(table) > 1:
-            notes.append(f"{kind}: {', '.join(listed)}")
-    missing = float(np.isnan(table).mean())
-    return notes + [f"{100 * missing:.3g} % of the values are missing"] * (missing > 0)
+    Many rows may be missing, so it is refused only if hardly a row comes so soon after another, or most come sooner.
+    """
+    steps = np.diff(times)
+    usual = float(np.median(steps)) / SECOND if len(steps) else 1.0
+    near = given is None or (np.abs(steps / SECOND - given) < given / 4).any()
+    if given and len(steps) >= PACED and (usual < given / 2 or not near):
+        saw = f"an interval of {span_text(given)}, and times of which most are {span_text(usual)} apart"
+        do = "leave interval= out: the times say it"
+        raise DataError(saw, wanted="an interval that some neighbouring rows are apart", do=do, where=name)
+    return given or usual
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -23,6 +23,7 @@ from .times import TIME_NAME
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+PREAMBLE = 50  # lines in which the row of column names is looked for
 SAMPLE = 1 << 18
 """Bytes looked at to find out how a text file is laid out."""
 
@@ -54,7 +55,8 @@ def _from_file(path: Path, asked: Asked) -> pl.DataFrame:
         raise _unreadable(path, error) from error
     except UnicodeError as error:
         do = 'layout=Layout(encoding="latin-1"), say'
-        raise DataError(f"text in another encoding: {error}", wanted="UTF-8", do=do, where=str(path)) from error
+        wanted = asked.layout.encoding or "UTF-8"
+        raise DataError(f"text in another encoding: {error}", wanted=wanted, do=do, where=str(path)) from error
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"not a {kind} file: {str(error).splitlines()[0]}",
@@ -102,9 +104,12 @@ def _from_text(path: Path, asked: Asked) -> pl.DataFrame:
         codecs.lookup(encoding)
     except LookupError:
         raise SettingError(f"no encoding named {encoding!r}", wanted="for example utf-8 or latin-1") from None
+    if asked.layout.encoding:  # what was found out fits; what was given must
+        codecs.getincrementaldecoder(encoding)().decode(head)
     rows, delimiter = _sample(head.decode(encoding, "replace"), len(head) == SAMPLE, asked)
     decimal = asked.layout.decimal or _decimal(rows, delimiter)
     names, skip = _header(rows, decimal, asked)
+    _refuse_units(rows[skip:], decimal, asked) if skip else None
     plain = encoding in ("utf-8", "utf-8-sig")
     content: Path | bytes = path if plain and not packed else unpacked(path)
     if isinstance(content, bytes) and not plain:
@@ -157,13 +162,40 @@ def _sample(text: str, cut: bool, asked: Asked) -> tuple[list[list[str]], str]:
         raise DataError("an empty file", wanted="at least one row", where=asked.name)
     marks = [asked.layout.delimiter] if asked.layout.delimiter else ["\t", ";", "|", ","]
     tried = [(list(csv.reader(lines, delimiter=mark)), mark) for mark in marks]
-    return next((one for one in tried if _even(one[0])), max(tried, key=lambda one: len(one[0][0])))
+    even = next((one for one in tried if _even(one[0])), None)
+    if even is None:
+        _refuse_preamble([rows for rows, _ in tried], asked)
+    return even or max(tried, key=lambda one: len(one[0][0]))
 
 
 def _even(rows: list[list[str]]) -> bool:
     """Whether all rows have equally many cells, two or more; R leaves out the header of its row names."""
     width = len(rows[-1])
     return width > 1 and {len(row) for row in rows[1:]} <= {width} and len(rows[0]) in (width, max(width - 1, 2))
+
+
+def _refuse_preamble(tried: list[list[list[str]]], asked: Asked) -> None:
+    """Lines above a table that are none of it: all of them have fewer cells, and what comes after them is even."""
+    for rows in tried:
+        width = len(rows[-1])
+        above = next((i for i, row in enumerate(rows[:PREAMBLE]) if len(row) == width), 0)
+        if 0 < above < len(rows) - 1 and width > 1 and _even(rows[above:]):
+            saw = f"{above} line{'s' * (above > 1)} above the table, the first {' '.join(rows[0])[:60]!r}"
+            do = "delete what stands above the row of column names"
+            raise DataError(
+                saw, wanted="a file that begins with its column names, or with data", do=do, where=asked.name
+            )
+
+
+def _refuse_units(rows: list[list[str]], decimal: str, asked: Asked) -> None:
+    """A second row without a value in it, above columns of numbers: units, or descriptions."""
+    first, rest = [cell.strip() for cell in rows[0]], rows[1:20]
+    if len(rest) < 2 or any(cell not in MISSING and _is_value(cell, decimal) for cell in first):
+        return
+    texts = [i for i, cell in enumerate(first) if cell]
+    if texts and all(_is_value(row[i].strip(), decimal) for row in rest for i in texts if i < len(row)):
+        saw = f"a row under the column names that holds no value: {', '.join(first)[:60]!r}"
+        raise DataError(saw, wanted="one row of names, then data", do="delete that row (units?)", where=asked.name)
 
 
 def _decimal(rows: list[list[str]], delimiter: str) -> Literal[".", ","]:

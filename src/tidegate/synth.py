@@ -163,7 +163,8 @@ def plant(
 
 def _broken(column: Floats, kind: Fault, rows: slice, size: float, rng: np.random.Generator) -> Floats:
     """What the faulty rows of one channel (T,) read."""
-    count, step, good = rows.stop - rows.start, size * float(np.nanstd(column)), column[rows]
+    spread = 0.0 if np.isnan(column).all() else float(np.nanstd(column))
+    count, step, good = rows.stop - rows.start, size * spread, column[rows]
     faults: dict[Fault, Floats] = {
         "spike": good + step,
         "level": good + step,

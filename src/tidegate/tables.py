@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .columns import CLOCK, blank, first, known, numbers
-from .errors import DataError
+from .errors import DataError, several
 from .layout import Asked
 from .series import Series, check, time_text
 from .times import clocked
@@ -18,6 +18,7 @@ from .times import clocked
 UNNAMED = re.compile(r"(unnamed[_: ]*\d*|index)?", re.IGNORECASE)
 SENSOR_NAMES = ("unique_id", "sensor", "sensor_id", "sensor_name", "tag", "variable", "channel", "metric", "id")
 LABEL_NAMES = ("anomaly", "is_anomaly", "label", "labels", "outlier", "changepoint")
+THOUSANDS = r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?|[-+]?\d{1,3}(\.\d{3})+,\d+|[-+]?\d{1,3}([ ']\d{3})+([.,]\d+)?"
 VALUE_NAMES = ("y", "value", "val", "reading")
 
 
@@ -51,7 +52,8 @@ def wide(frame: pl.DataFrame, names: tuple[str, str] | None, asked: Asked) -> pl
     if len(once) < len(frame) and asked.duplicates == "error":
         row = frame.filter(frame.select(CLOCK, sensor).is_duplicated()).row(0, named=True)
         saw = (
-            f"{len(frame) - len(once):,} readings repeat a time, the first of {row[sensor]} at {time_text(row[CLOCK])}"
+            f"times repeated by {several(len(frame) - len(once), 'reading')}, "
+            f"the first of {row[sensor]} at {time_text(row[CLOCK])}"
         )
         raise DataError(saw, wanted="each time once", do='duplicates="last" keeps the last', where=asked.name)
     readings = numbers(once[value], asked)
@@ -76,16 +78,9 @@ def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
     """The table's columns of numbers as one checked Series."""
     names = list(asked.channels) if asked.channels is not None else _channels(frame, asked, notes)
     columns = {name: numbers(frame[name], asked) for name in known(names, frame, asked)}
-    texts = [name for name, column in columns.items() if column is None]
     found = [column for column in columns.values() if column is not None]
-    if texts or not found:
-        only = ", ".join(repr(column.name) for column in found)
-        raise DataError(
-            f"columns that are not numbers: {', '.join(texts)}" if texts else "no column of numbers",
-            wanted="sensors as numbers" + (f"; these are: {only}" if only else ""),
-            do=f"channels=[{only}]" if only else "choose another file",
-            where=asked.name,
-        )
+    if len(found) < len(columns) or not found:
+        raise _not_numbers(frame.select(name for name, column in columns.items() if column is None), found, asked)
     return check(
         blank(pl.DataFrame(found).to_numpy(order="c", writable=True), asked.missing),
         frame[CLOCK].to_numpy() if CLOCK in frame.columns else None,
@@ -96,6 +91,28 @@ def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
         duplicates=asked.duplicates,
         notes=notes,
         copy=False,
+    )
+
+
+def _not_numbers(texts: pl.DataFrame, found: list[pl.Series], asked: Asked) -> DataError:
+    """What is seen in columns of text; the hint by what it looks like, and by whether someone asked for the column."""
+    if not texts.width:
+        return DataError("no column of numbers", wanted="sensors as numbers", where=asked.name)
+    seen = {name: str(next(iter(texts[name].drop_nulls()), "")) for name in texts.columns}
+    value = next(iter(seen.values()))
+    if re.fullmatch(THOUSANDS, value):
+        do = "write numbers without separators of thousands"
+    elif re.fullmatch(r"[-+]?\d*,\d+", value):
+        do = "if these are decimal commas, say layout=Layout(decimal=',')"
+    elif asked.channels is not None or not found:
+        do = f"write them as numbers, or say missing={value!r} if that stands for no reading"
+    else:
+        do = f"leave them out: layout=Layout(ignore={tuple(seen)!r})"
+    return DataError(
+        f"columns that are not numbers: {', '.join(f'{name} ({text[:40]!r})' for name, text in seen.items())}",
+        wanted="sensors as numbers" + (f"; these are: {', '.join(column.name for column in found)}" if found else ""),
+        do=do,
+        where=asked.name,
     )
 
 

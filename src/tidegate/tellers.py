@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import namings
+from .errors import several
 from .telling import LISTED, about, every, iso, numbered, say_notes, say_training, series_learned
 from .terminal import say
 
@@ -71,7 +72,9 @@ def say_budget(limit: Threshold) -> None:
     """What the alarms of a model are worth."""
     from .report import rate
 
-    say(f"budget: {rate(limit.kept)}{', as asked' if limit.kept <= limit.asked else ', the least that can be kept'}")
+    why = ["fewer than asked for", "as asked", "the least that can be kept"]
+    other = (limit.kept > limit.asked * (1 + 1e-9)) - (limit.kept < limit.asked * (1 - 1e-9))
+    say(f"budget: {rate(limit.kept)}, {why[1 + other]}")
     say(f"  {limit.note}") if limit.note else None
 
 
@@ -103,7 +106,7 @@ def _found(found: Found, series: Series) -> None:
     from .report import rate
 
     scored, count = int((found.reason_code == 0).sum()), len(found.alarms)
-    say(f"{found.name}: {len(found):,} row{'s' * (len(found) > 1)}, {scored:,} scored")
+    say(f"{found.name}: {several(len(found), 'row')}, {scored:,} scored")
     say_notes([*series.notes, *found.notes, *_unscored(found)])
     say(f"{found.count} at a budget of {rate(found.threshold.kept)}")
     if found.threshold.kept > found.threshold.asked:
@@ -121,15 +124,17 @@ def _unscored(found: Found) -> list[str]:
     from .tasks.scoring import REASONS
 
     counts = np.bincount(found.reason_code, minlength=len(REASONS)).tolist()
-    return [f"{n:,} rows have no score: {why}" for why, n in zip(REASONS, counts, strict=True) if why and n]
+    return [f"{several(n, 'row')} without a score: {why}" for why, n in zip(REASONS, counts, strict=True) if why and n]
 
 
 def _found_plain(found: Found, series: Series) -> dict[str, Any]:
+    import msgspec
+
     return {
         "data": found.name,
         "rows": len(found),
         "scored": int((found.reason_code == 0).sum()),
-        "threshold": found.threshold,
+        "threshold": {**msgspec.to_builtins(found.threshold), "unit": "false alarms a second, of asked and kept"},
         "alarms": [_alarm(alarm, series.clock) for alarm in found.alarms],
         "notes": list(dict.fromkeys([*series.notes, *found.notes, *_unscored(found)])),
     }
@@ -167,7 +172,8 @@ def _forecast(coming: Forecast, series: Series) -> None:
 
     ends = [time_text(coming.times[i]) for i in (0, -1)]
     when = f", {ends[0]} to {ends[1]}" if series.clock else ""
-    say(f"{coming.name}: {len(series):,} rows; the next {len(coming):,}, every {span_text(series.interval)}{when}")
+    pace = span_text(series.interval)
+    say(f"{coming.name}: {several(len(series), 'row')}; the next {len(coming):,}, every {pace}{when}")
     say_notes([*series.notes, *coming.notes])
     low, high = _band(coming)
     for c, name in enumerate(coming.channels[:LISTED]):
@@ -229,7 +235,8 @@ def with_quantiles(frame: pl.DataFrame, coming: Forecast, levels: Sequence[float
 
 
 def _completer_about(task: Completer) -> dict[str, Any]:
-    facts: dict[str, Any] = {"interval": every(task), "direction": task.direction, "held out": task.held_out_}
+    held = {f"MAE of {name}": error for name, error in task.held_out_.items()}
+    facts: dict[str, Any] = {"interval": every(task), "direction": task.direction, "held out": held}
     if task.linear_:
         facts["interpolated"] = task.linear_
     return about(task, "complete", task.model_.recipe.net, facts)
@@ -238,7 +245,8 @@ def _completer_about(task: Completer) -> dict[str, Any]:
 def _completed(done: Completed, series: Series) -> None:
     counts = _filled(done)
     total = sum(counts.values())
-    say(f"{done.name}: {len(done):,} rows; {total:,} of {done.filled.size:,} readings were missing and are filled")
+    of = f"{total:,} of {several(done.filled.size, 'reading')}"
+    say(f"{done.name}: {several(len(done), 'row')}; filled, because missing: {of}")
     say_notes([*series.notes, *done.notes])
     for name, count in list(counts.items())[:LISTED]:
         say(f"  {name}: {count:,}")

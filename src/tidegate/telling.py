@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .errors import several
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _stretches(task: Any, series: Series) -> dict[str, str]:
 def say_training(task: Any) -> None:
     """How training went, what was tried, what was noticed."""
     epochs = task.history_
-    say(f"  {len(epochs)} epochs in {sum(e.seconds for e in epochs):.1f} s on {task.device_}")
+    say(f"  {several(len(epochs), 'epoch')} in {sum(e.seconds for e in epochs):.1f} s on {task.device_}")
     for one in getattr(task, "tried_", []):
         loss = "no end" if one.valid_loss is None else f"{one.valid_loss:.4g}"
         say(f"  tried {one.hidden} units at rate {one.learning_rate:.2g}: {loss}{' (taken)' * one.chosen}")
@@ -73,9 +74,7 @@ def noted(task: Any) -> list[str]:
 
 def shown(series: Series) -> str:
     """A series as its repr has it, without brackets and notes: name, rows, channels, span."""
-    from msgspec.structs import replace
-
-    return repr(replace(series, notes=()))[len("<Series ") : -1]
+    return repr(series)[len("<Series ") : -1].removesuffix(f", {several(len(series.notes), 'note')}")
 
 
 def about(task: Any, kind: str, net: Any, facts: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +82,7 @@ def about(task: Any, kind: str, net: Any, facts: dict[str, Any]) -> dict[str, An
     weights = sum(w.size for w in task.model_.weights.values())
     best = min(task.history_, key=lambda epoch: epoch.loss)
     told = {"network": f"{net.in_words}, {weights:,} weights"}
-    told["training"] = f"{len(task.history_)} epochs on {task.device_}, best loss {best.loss:.4f}"
+    told["training"] = f"{several(len(task.history_), 'epoch')} on {task.device_}, best loss {best.loss:.4f}"
     return {"task": kind, "channels": task.channels_, **facts, **told, "seed": task.seed, "notes": noted(task)}
 
 
@@ -116,9 +115,8 @@ def iso(nanoseconds: int) -> str:
 def sizes(many: Many) -> str:
     """How many sequences, how long, of how many channels."""
     lengths, first = [len(series) for series in many.values()], next(iter(many.values()))
-    rows = f"{min(lengths):,}" if min(lengths) == max(lengths) else f"{min(lengths):,} to {max(lengths):,}"
-    c = len(first.channels)
-    return f"{len(many):,} sequence{'s' * (len(many) > 1)} of {rows} rows x {c} channel{'s' * (c > 1)}"
+    rows = f"{min(lengths):,} to {max(lengths):,} rows" if min(lengths) < max(lengths) else several(lengths[0], "row")
+    return f"{several(len(many), 'sequence')} of {rows} x {several(len(first.channels), 'channel')}"
 
 
 def counted(labels: Sequence[Any]) -> str:

@@ -5,14 +5,19 @@ Only click is imported here: `tidegate --help` must not wait for anything else.
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
+import shlex
+import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any, TypeVar, get_type_hints
 
 import click
@@ -21,11 +26,35 @@ from .errors import MissingExtraError, SettingError, TidegateError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 ANOMALY = 3  # the exit code of `apply --fail-on-anomaly`; 1 is a failure and 2 is wrong usage
+INTERRUPTED = 130  # of a `fit` that Ctrl-C ended and that kept what it had: 128 + SIGINT, as shells have it
 FILE = click.Path(path_type=Path)
 DATA = click.argument("data")
 MODEL = click.argument("model", type=FILE)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-REPORT = click.option("--report", type=FILE, metavar="FILE.html", help="Write an HTML report.")
+TEXT = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+LISTED = rf"[\[(](?:{TEXT}|[,\s])*[\])]"
+ARGUMENT = re.compile(rf"\b(\w+)=({TEXT}|{LISTED}|True\b|-?\d[\d.]*\b|(?=[\s:;,.)]|$))")
+"""An argument of Python in a sentence: name='text', name=["a", "b"], name=True, name=5, or the name alone: name="""
+WRAPPED = re.compile(rf"(?:layout=)?\b[A-Z]\w+\(((?:\w+=(?:{TEXT}|{LISTED}|True)(?:,\s)?)+)\)")
+"""Arguments in a call that makes something: layout=Layout(decimal=","), Tagger(target="label")"""
+ALIASES = {"id": "sequence"}
+SPOKEN = {
+    "read_many gives a series each": "tidegate fit classify and tidegate fit tag learn from many series",
+    ", or a shorter Window.length": "",
+    "lower Training.learning_rate": "--tune tries lower learning rates too",
+    "fit with Forecaster(levels=...) that reach further": "ask for some between these",
+}
+"""what the library says in Python -> what that is on the command line, where it is no argument"""
+
+
+def page(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """An option's value that must be the name of an HTML file."""
+    if value is not None and value.suffix.lower() not in (".html", ".htm"):
+        raise click.BadParameter(f"{value} would hold HTML: end its name with .html or .htm")
+    return value
+
+
+REPORT = click.option("--report", type=FILE, callback=page, metavar="FILE.html", help="Write an HTML report.")
 
 
 class Group(click.Group):
@@ -34,6 +63,15 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names."""
         return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command of a line; where there is none of that name, the names there are."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if "Did you mean" in error.format_message():
+                raise
+            raise click.UsageError(f"{error.message} Give one of {', '.join(self.commands)}.", ctx) from None
 
 
 class Verb(click.Command):
@@ -92,19 +130,26 @@ def refusals() -> Iterator[None]:
         raise click.ClickException(f"{error.strerror or error}{where}") from error
 
 
-def as_options(text: str, known: list[str]) -> str:
+def as_options(text: str, known: Collection[str]) -> str:
     """Advice that the library gives in Python, as the command line says it.
 
-    >>> as_options("do: channels=['flow', 'level'], or duplicates=\\"last\\"", ["channels", "duplicates"])
-    'do: --channels flow,level, or --duplicates last'
+    >>> print(as_options("do: channels=['flow', 'oil [bar]'], or duplicates='last'", ["channels", "duplicates"]))
+    do: --channels 'flow,oil [bar]', or --duplicates last
+    >>> print(as_options("do: layout=Layout(ignore=('status (raw)',)), or leave interval= out", ["ignore", "interval"]))
+    do: --ignore 'status (raw)', or leave --interval out
     """
 
     def said(found: re.Match[str]) -> str:
-        name, value = found[1], re.sub(r"""["'\[\]]|(?<=,)\s""", "", found[2])
-        return f"--{name.replace('_', '-')} {value}" if name in known else found[0]
+        name, value = ALIASES.get(found[1], found[1]), found[2]
+        if name not in known:
+            return found[0]
+        plain = ast.literal_eval(value) if value else True
+        listed = ",".join(plain) if isinstance(plain, list | tuple) else plain
+        return f"--{name.replace('_', '-')}" + ("" if plain is True else f" {shlex.quote(str(listed))}")
 
-    text = re.sub(r"layout=Layout\(([^()]*)\)", r"\1", text)
-    return re.sub(r"""\b(\w+)=("[^"]*"|'[^']*'|\[[^\]]*\])""", said, text)
+    for python, words in SPOKEN.items():
+        text = text.replace(python, words)
+    return ARGUMENT.sub(said, WRAPPED.sub(r"\1", text))
 
 
 def say(text: str) -> None:
@@ -172,9 +217,31 @@ def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], 
         yield lambda done, note: bar.update(task, completed=done, note=note)
 
 
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Tells afterwards whether Ctrl-C came, for work that goes on with what it has until then."""
+    before, came = signal.getsignal(signal.SIGINT), list[int]()
+
+    def noted(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if callable(before):
+            before(number, frame)
+
+    ours = callable(before) and current_thread() is main_thread()  # a signal that is ignored stays so
+    signal.signal(signal.SIGINT, noted) if ours else None
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGINT, before) if ours else None
+
+
 def ready(*paths: Path | None, inputs: tuple[object, ...] = ()) -> None:
-    """Refuse before any work what could not be written after it: no folder, no permission, or one of the inputs."""
-    for path in filter(None, paths):
+    """Refuse before any work what could not be written after it: no folder, no permission, an input, or one of two."""
+    given = [path for path in paths if path]
+    for i, path in enumerate(given):
+        if any(_same(path, other) for other in given[:i]):
+            raise click.UsageError(f"{path} is to hold two different things; give each a file of its own")
+    for path in given:
         same = [
             name for name in inputs if os.path.exists(str(name)) and path.exists() and os.path.samefile(path, str(name))
         ]
@@ -188,6 +255,13 @@ def ready(*paths: Path | None, inputs: tuple[object, ...] = ()) -> None:
             raise SettingError(f"{saw} {path.parent}", wanted="a folder for the result", do=do, where=str(path))
         if path.exists() and not _writable(path):  # a rename would not ask
             raise SettingError(f"{path} is write-protected", do="give another name, or make it writable")
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths are one file, there or not yet; a device may be written to twice."""
+    if one.exists() and other.exists():
+        return one.is_file() and os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _writable(path: Path) -> bool:

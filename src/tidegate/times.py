@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from .columns import CLOCK, known, refuse_row
-from .errors import DataError, SettingError
+from .errors import DataError, SettingError, several
 from .layout import Asked
 from .series import Times, time_text
 
@@ -35,7 +35,7 @@ def clocked(frame: pl.DataFrame, asked: Asked, notes: list[str], ordered: bool) 
         return frame
     blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series() if frame[columns[0]].has_nulls() else None
     if blank is not None and blank.any():
-        notes.append(f"{blank.sum():,} empty rows dropped")
+        notes.append(f"{several(int(blank.sum()), 'empty row')} dropped")
         frame = frame.filter(~blank)
     column = frame[columns[0]]
     if len(columns) == 2:
@@ -140,7 +140,8 @@ def _parsed(text: pl.Series, pattern: str | None, where: str, notes: list[str]) 
     """Times read in the one format that all of them have; of day and month first, the one in order or in even steps."""
     patterns = [pattern] if pattern else _formats(text[0])
     if not patterns:
-        do = 'time="..." names another column, time=False reads none, layout=Layout(time_format="%d/%m/%Y %H:%M") helps'
+        do = 'name another column, as in time="when", or say how times are written: '
+        do += 'layout=Layout(time_format="%d/%m/%Y %H:%M")'
         raise DataError(
             f"cannot read {text[0]!r} as a time", wanted="for example 2024-03-09 10:30:00", do=do, where=where
         )
@@ -150,18 +151,27 @@ def _parsed(text: pl.Series, pattern: str | None, where: str, notes: list[str]) 
         normal = text
     tried = {each: _column_in(normal, each) for each in patterns}
     best = min(tried.values(), key=lambda column: column.null_count())
+    if pattern and best.null_count() == len(best):
+        _refuse_format(text[0], pattern, where)
     refuse_row(text, best.is_null(), "{!r} is not written like the times before it", f"as in {text[0]!r}", where)
     whole = {each: column for each, column in tried.items() if not column.has_nulls()}
     ordered = {each: column for each, column in whole.items() if len(whole) == 1 or column.is_sorted()}
     if len(ordered) > 1:
         ordered = {each: column for each, column in ordered.items() if column.diff().drop_nulls().n_unique() == 1}
     if len(ordered) != 1:
-        do = f"layout=Layout(time_format={patterns[0]!r}), say"
+        do = f"say which, as in layout=Layout(time_format={patterns[0]!r})"
         raise DataError(f"{text[0]!r} can be read in {len(whole)} ways", wanted=" or ".join(whole), do=do, where=where)
     if len(whole) > 1:
         chosen = next(iter(ordered))
         notes.append(f"the times could be {' or '.join(whole)}: read as {chosen}, in order or in even steps")
     return next(iter(ordered.values()))
+
+
+def _refuse_format(text: str, pattern: str, where: str) -> None:
+    """A format that was given, and fits no row."""
+    fits = next(iter(_formats(text)), "")
+    do = f"layout=Layout(time_format={fits!r}) fits" if fits else "give the format of all of it: date and time of day"
+    raise DataError(f"{text!r} is not written as {pattern!r}", wanted="times in that format", do=do, where=where)
 
 
 def _utc(stamps: pl.Series, zone: str | None, where: str, ordered: bool) -> Times:

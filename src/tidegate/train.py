@@ -77,7 +77,8 @@ class Fit:
         """Why it ended before its last epoch; of several models, which did and why."""
         if len(self.stops) == 1:
             return self.stops[0]
-        return "; ".join(f"model {model}: {why}" for model, why in enumerate(self.stops) if why)
+        ended = ((n, why.replace("; ", ", ")) for n, why in enumerate(self.stops, 1) if why)
+        return "; ".join(f"network {n} of {len(self.stops)}: {why}" for n, why in ended)
 
 
 @dataclass
@@ -362,6 +363,15 @@ def _enough(history: list[Epoch], patience: int) -> str:
 
 # --- checkpoints ----------------------------------------------------------------------------------------------------
 
+IDENTITY = {
+    "settings": "the task, or the size and length of its training,",
+    "models": "how many networks learn",
+    "rates": "how fast they learn",
+    "problem": "what is learned from, rows, channels or settings,",
+    "weights": "the network",
+}
+"""what must be the same in a run that is resumed, as people call it"""
+NAMED = ("seed", "device", "torch")  # of these the values say something
 RECORD = ("train_loss", "valid_loss", "learning_rate", "seconds", "best")
 KINDS = ("now", "mean", "square")  # what is kept of the models that still train; of all: the best weights
 
@@ -422,7 +432,8 @@ def _progress(file: save.File, identity: dict[str, Any], count: int) -> tuple[in
         raise ModelFileError(saw, where=where, do=f"{afresh}, or go on with that version")
     for name, ours in identity.items():
         if theirs.get(name) != ours:
-            saw = f"the checkpoint is of another run: {name} is {theirs.get(name)!r}, here {ours!r}"
+            values = f"{theirs.get(name)}, here {ours}" if isinstance(ours, int | str) and name in NAMED else "another"
+            saw = f"the checkpoint is of another run: {IDENTITY.get(name, name)} is {values}"
             raise ModelFileError(saw, where=where, do=f"{afresh}, or give what that run was given")
     if at != [m for m in range(count) if m in at] or epochs < 1:
         raise ModelFileError(f"models {at[:12]} of {count} still train after {epochs} epochs", where=where, do=afresh)

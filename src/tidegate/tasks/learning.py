@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from .. import calibrate, network, scale, surprise, train
 from ..errors import DataError
+from ..moments import GAP
 from ..scale import Scale
-from ..series import GAP, SECOND, Series, span_text, time_text
+from ..series import SECOND, Series, span_text, time_text
 from ..settings import Alarming, Training, Window
 from ..train import Problem
 from ..windows import starts_inside
