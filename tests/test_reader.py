@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -732,3 +734,28 @@ def test_occupancy_electricity_and_water_are_read(shared_data):
     assert (power.values.shape, power.interval, power.notes) == ((17420, 7), 3600.0, ())
     assert len(read(shared_data / "water_flow" / "water-flow.csv")) == 1268
     assert not read(shared_data / "elec" / "elec.csv.gz").clock
+
+
+# --- sequences by name -----------------------------------------------------------------------------------------------
+
+
+def test_whole_numbers_name_series_without_decimals(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("unit,x\n1,0.5\n1,0.6\n25,0.1\n25,0.2\n")
+    assert [*read_many(tmp_path / "long.csv", id="unit")] == ["1", "25"]
+    frame = pl.DataFrame({"n": [7.0, 8.0], "t0": [1.0, 2.0], "t1": [3.0, 4.0]})
+    assert [*read_many(frame, id="n", layout=Layout(wide=True))] == ["7", "8"]
+
+
+def test_a_misspelt_label_column_is_named_and_not_taken_for_a_sensor(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("unit,x,kind\n1,0.5,a\n1,0.6,a\n2,0.1,b\n2,0.2,b\n")
+    for reader in (read, partial(read_many, id="unit")):
+        with pytest.raises(DataError, match="no column named kin"):
+            reader(tmp_path / "long.csv", labels="kin")
+
+
+def test_what_can_only_be_one_thing_is_refused_as_two(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("day,x\n2024-01-01,0.5\n2024-01-02,0.6\n")
+    with pytest.raises(DataError, match="as the times and as what names"):
+        read_many(tmp_path / "long.csv", id="day")
+    with pytest.raises(SettingError, match="one character"):
+        Layout(delimiter=";;")

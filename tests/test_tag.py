@@ -441,3 +441,11 @@ def test_training_begins_at_the_linear_map_of_each_row(cell: Any) -> None:
     few = steps.Form(channels=2, outputs=5, net=tg.Network(hidden=8), direction="past")
     first = network.init(steps.shapes(few), rng)
     assert all((w == first[n]).all() for n, w in steps.begun(first, few, rng.standard_normal((5, 5))).items())
+
+
+def test_f1_counts_classes_that_are_named_though_none_is_there() -> None:
+    """As scikit-learn's macro average: the same figure after `fit` and in `evaluate`."""
+    sklearn = pytest.importorskip("sklearn.metrics")
+    truth, said = np.zeros(10, np.int64), np.array([0] * 8 + [1, 1])
+    found = marking.labelled(truth, said, 3)["1 - F1"]
+    assert 1 - found == pytest.approx(sklearn.f1_score(truth, said, average="macro", zero_division=0))

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .columns import blank, known, numbers
+from .columns import blank, known, numbers, spelled
 from .errors import DataError
 from .layout import Asked
 from .series import Series, check
@@ -74,7 +74,7 @@ def wide(frame: pl.DataFrame, id: str | None, asked: Asked) -> dict[str, Series]
         do = f"name the others with labels=, with id=, or with layout=Layout(ignore={others!r})"
         raise DataError(saw, wanted=wanted, do=do, where=asked.name)
     values = blank(pl.DataFrame(list(columns.values())).to_numpy(), asked.missing)
-    ids = [str(name) for name in frame[id]] if id else [str(row) for row in range(len(frame))]
+    ids = [spelled(name) for name in frame[id]] if id else [str(row) for row in range(len(frame))]
     labels = typed(["" if label is None else str(label) for label in frame[asked.labels]]) if asked.labels else None
     return _named(ids, [_whole(row) for row in values], [VALUE], labels, asked)
 

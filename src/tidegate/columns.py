@@ -26,6 +26,15 @@ def known(names: Sequence[str], frame: pl.DataFrame, asked: Asked) -> list[str]:
     return list(names)
 
 
+def spelled(key: Any) -> str:
+    """A value of a column of names as people write it: a whole number without decimals.
+
+    >>> spelled(25.0), spelled("pump"), spelled(2.5)
+    ('25', 'pump', '2.5')
+    """
+    return str(int(key)) if isinstance(key, float) and key.is_integer() else str(key)
+
+
 def first(columns: Sequence[str], names: Iterable[str | None]) -> str | None:
     """The first of the names that is a column, in any case.
 

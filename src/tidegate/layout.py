@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from .errors import SettingError
 from .series import Duplicates
 
 
@@ -27,6 +28,10 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     value: str | None = None  # long tables: the column of its readings
     wide: bool = False  # a row holds a whole sequence, a column a step (`read_many`)
     ignore: tuple[str, ...] = ()  # columns that are not read
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            raise SettingError(f"delimiter={self.delimiter!r}", wanted="one character", do='as ";", or leave it out')
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

@@ -229,7 +229,7 @@ def _answers(true: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> 
 
 
 def _f1(confusion: NDArray[np.int64]) -> float:
-    """The mean over the classes that occur of each one's F1 (macro).
+    """The mean of each class's F1 (macro), over the classes that are or are named, as in scikit-learn.
 
     >>> _f1(np.array([[5, 0], [5, 0]])).__round__(3)
     0.333

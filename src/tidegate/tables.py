@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .columns import CLOCK, blank, first, known, numbers
+from .columns import CLOCK, blank, first, known, numbers, spelled
 from .errors import DataError, several
 from .layout import Asked
 from .series import Series, check, time_text
@@ -69,13 +69,20 @@ def parted(frame: pl.DataFrame, id: str | None, asked: Asked) -> tuple[dict[str,
     if column not in names:
         saw = f"no column named {id}" if id else "no column that names the series"
         raise DataError(saw, wanted=f"one of {', '.join(names)}", do='id="..."', where=asked.name)
+    if asked.labels:
+        known([asked.labels], frame, asked)
     table = clocked(frame, asked, notes, ordered=False)
+    if column not in table.columns:
+        saw = f"the column {column} as the times and as what names the series"
+        raise DataError(saw, wanted="one for each", do="name the other: time=, or id=", where=asked.name)
     parts = table.partition_by(column, as_dict=True, maintain_order=True, include_key=False)
-    return {str(key): part for (key,), part in parts.items()}, notes
+    return {spelled(key): part for (key,), part in parts.items()}, notes
 
 
 def series(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> Series:
     """The table's columns of numbers as one checked Series."""
+    if asked.labels:
+        known([asked.labels], frame, asked)  # before a misspelt one is taken for a sensor
     names = list(asked.channels) if asked.channels is not None else _channels(frame, asked, notes)
     columns = {name: numbers(frame[name], asked) for name in known(names, frame, asked)}
     found = [column for column in columns.values() if column is not None]

@@ -188,14 +188,14 @@ TURNS = 200  # of the logistic regression
 
 
 def labelled(truth: Numbers, said: Numbers, classes: int) -> dict[str, float]:
-    """How wrong class numbers (R,) are: the share of rows, and 1 - F1, the mean over the classes that occur.
+    """How wrong class numbers (R,) are: the share of rows, and 1 - F1, the mean over the classes that are or are named.
 
     >>> labelled(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]), 2)["rows"]
     0.25
     """
     table = confusion(truth, said, classes)
     right, both = np.diag(table), table.sum(axis=0) + table.sum(axis=1)
-    there = table.sum(axis=1) > 0
+    there = both > 0
     f1 = 2 * right[there] / np.maximum(both[there], 1)
     return {"rows": float((truth != said).mean()), "1 - F1": float(1 - f1.mean())}
 
