@@ -419,6 +419,8 @@ def test_weak_but_real_signals_are_found_and_few_rows_are_called_few() -> None:
     truth = rng.integers(0, 2, 400)
     said = np.where(rng.random(400) < 0.7, truth, 1 - truth)
     assert chance.judge(np.split(truth, 5), np.split(said, 5)).better
+    forty = [np.arange(8) % 2] * 5
+    assert chance.judge(forty, forty).better, "8 rows a model are enough where all are right"
     few = chance.judge([np.array([0, 1])] * 5, [np.array([0, 1])] * 5)
     assert few.detectable is None
     assert str(few).startswith("too few rows to tell")
@@ -431,6 +433,21 @@ def test_detectable_is_what_is_detected_four_times_in_five() -> None:
     assert share is not None
     found = [chance.p_value(truth, np.where(rng.random(80) < share, truth, 1 - truth)) < 0.05 for _ in range(400)]
     assert 0.74 < np.mean(found) < 0.88
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(8, 2), (20, 2), (16, 4)])
+def test_what_several_models_would_detect_together_is_detected(
+    rows: int, classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chance, "DRAWS", 999)
+    rng, truth = np.random.default_rng(0), [np.arange(rows) % classes] * 5
+    share = chance.judge(truth, truth).detectable
+    assert share is not None
+    found = [
+        chance.judge(truth, [np.where(rng.random(rows) < share, t, (t + 1) % classes) for t in truth]).better
+        for _ in range(100)
+    ]
+    assert np.mean(found) > 0.68
 
 
 def test_random_labels_are_called_unpredictable() -> None:

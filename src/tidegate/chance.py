@@ -21,6 +21,7 @@ LEVEL = 0.05
 BLOCKS = 12  # of rows, each a witness of who is better
 DRAWS = 9_999  # permutations where there are more than two classes
 POWER = 0.8
+TRIED = 200  # draws by which it is tried out what would be detected
 
 Labels = NDArray[np.int64]
 
@@ -83,20 +84,43 @@ def judge(truth: Sequence[Labels], said: Sequence[Labels], level: float = LEVEL,
     >>> judge([truth], [truth]).better
     True
 
-    The models have learned from each other's rows, so their answers are no independent witnesses: the smallest p of the
-    K tests is taken K times (Bonferroni), which holds whatever depends on what.
+    The models have learned from each other's rows, so their answers are no independent witnesses: e times the geometric
+    mean of their p-values is one, whatever depends on what (Vovk & Wang 2020, section 4).
     """
     pairs = [(t, s) for t, s in zip(truth, said, strict=True) if len(t)]
     if not pairs:
         raise DataError("no held-out rows", wanted="at least one")
-    p = min(1.0, len(pairs) * min(p_value(t, s, seed) for t, s in pairs))
+    alone = np.log([p_value(t, s, seed) for t, s in pairs])
+    p = float(min(1.0, np.exp(alone.mean() + (len(pairs) > 1))))
     all_true, all_said = (np.concatenate(part) for part in zip(*pairs, strict=True))
     largest = float(np.bincount(all_true).max() / len(all_true))
-    enough = 1 - (1 - POWER) ** (1 / len(pairs))  # one of K will do
-    least = [detectable(t, level / len(pairs), enough, seed) for t, _ in pairs]
-    known = [share for share in least if share is not None]
-    accuracy = float((all_true == all_said).mean())
-    return Chance(len(all_true), accuracy, largest, p, level, max(known, default=None))
+    truths = [t for t, _ in pairs]
+    least = _together(truths, level, seed) if len(pairs) > 1 else detectable(truths[0], level, POWER, seed)
+    return Chance(len(all_true), float((all_true == all_said).mean()), largest, p, level, least)
+
+
+def _together(truths: Sequence[Labels], level: float, seed: int) -> float | None:
+    """`detectable` of several models together, each judged by its own labels: by trying it out, to half a per cent."""
+    tails = [_tail(truth, seed) if truth.max() > 1 else None for truth in truths]
+
+    def found(share: float) -> bool:
+        """Whether answers that are right so often are told from chance often enough."""
+        rng, logs = np.random.default_rng([seed, 4]), np.zeros(TRIED)
+        for truth, tail in zip(truths, tails, strict=True):
+            right = rng.random((TRIED, len(truth))) < share
+            if tail is None:
+                logs += np.log([p_value(truth, np.where(row, truth, 1 - truth)) for row in right])
+            else:
+                logs += np.log(tail[right.sum(axis=1)])
+        return bool((logs < len(truths) * (np.log(level) - 1)).mean() >= POWER)
+
+    low, high = 0, 200
+    if not found(1.0):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if found(middle / 200) else (middle, high)
+    return high / 200
 
 
 def detectable(truth: Labels, level: float = LEVEL, power: float = POWER, seed: int = 0) -> float | None:
@@ -109,18 +133,24 @@ def detectable(truth: Labels, level: float = LEVEL, power: float = POWER, seed: 
     For answers in the proportions of the labels.
     """
     n = len(truth)
-    if truth.max() <= 1:
-        above = _two_classes(n, int(truth.sum()), int(truth.sum()))[::-1].cumsum()[::-1]
-    else:
-        rng = np.random.default_rng([seed, 3])
-        hits = np.array([(rng.permutation(truth) == truth).sum() for _ in range(DRAWS)])
-        above = (1 + (hits[:, None] >= np.arange(n + 1)).sum(0)) / (1 + DRAWS)
-    enough = np.flatnonzero(above < level)
+    enough = np.flatnonzero(_tail(truth, seed) < level)
     if not len(enough):
         return None
     shares = np.arange(enough[0], n + 1) / n
     powers = [_binomial(n, share)[enough[0] :].sum() for share in shares]
     return float(shares[int(np.argmax(np.array(powers) >= power))])
+
+
+def _tail(truth: Labels, seed: int) -> NDArray[np.float64]:
+    """(n + 1,) how likely so many right answers or more are by chance, in the proportions of the labels."""
+    n = len(truth)
+    if truth.max() <= 1:
+        found: NDArray[np.float64] = _two_classes(n, int(truth.sum()), int(truth.sum()))[::-1].cumsum()[::-1]
+        return found
+    rng = np.random.default_rng([seed, 3])
+    hits = np.array([(rng.permutation(truth) == truth).sum() for _ in range(DRAWS)])
+    tail: NDArray[np.float64] = (1 + (hits[:, None] >= np.arange(n + 1)).sum(0)) / (1 + DRAWS)
+    return tail
 
 
 def _two_classes(n: int, ones: int, said: int) -> NDArray[np.float64]:
