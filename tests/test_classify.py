@@ -180,6 +180,23 @@ def test_a_file_that_is_bent_is_refused(learned: tg.Classifier, tmp_path: Path) 
         tg.load(tmp_path / "bent")
 
 
+def test_a_file_from_before_the_leak_answers_as_it_did(
+    learned: tg.Classifier, fresh: list[np.ndarray], tmp_path: Path
+) -> None:
+    from tidegate import save
+
+    learned.save(tmp_path / "model")
+    file = save.open_file(tmp_path / "model")
+    arrays = file.arrays(file.table)
+    for name, form in (("before", {}), ("none", {"leak": 0.0}), ("bent", {"leak": 1.0})):
+        kept = {key: value for key, value in file.spec["form"].items() if key != "leak"}
+        save.write(tmp_path / name, "model", {**file.spec, "form": {**kept, **form}}, arrays)
+    before, none = tg.load(tmp_path / "before").predict_proba(fresh), tg.load(tmp_path / "none").predict_proba(fresh)
+    assert before.tobytes() == none.tobytes() != learned.predict_proba(fresh).tobytes()
+    with pytest.raises(tg.TidegateError, match="leak"):
+        tg.load(tmp_path / "bent")
+
+
 def test_running_never_imports_torch(learned: tg.Classifier, tmp_path: Path) -> None:
     learned.save(tmp_path / "model")
     program = """
@@ -286,7 +303,7 @@ def test_sklearn_clones_searches_and_cross_validates() -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn_tanh"])
 def test_the_network_is_the_same_in_torch_for_many_models_and_in_numpy(cell: Any) -> None:
     net = tg.Network(cell=cell, hidden=4, layers=2)
-    form = whole.Form(channels=2, classes=3, net=net, shorten=(3, 2, 2), rough=(0.5, 2.0))
+    form = whole.Form(channels=2, classes=3, net=net, shorten=(3, 2, 2), rough=(0.5, 2.0), leak=0.1)
     first = [whole.init(form, np.random.default_rng(seed)) for seed in range(3)]
     rng = np.random.default_rng(9)
     lengths = np.array([31, 7, 1, 20])
@@ -297,20 +314,19 @@ def test_the_network_is_the_same_in_torch_for_many_models_and_in_numpy(cell: Any
         np.testing.assert_allclose(whole.forward(params, form, x, lengths), told[m].numpy(), atol=2e-5)
 
 
-def test_a_convolution_is_torchs_and_so_are_its_gradients() -> None:
+@pytest.mark.parametrize("leak", [0.0, 0.1])
+def test_a_convolution_is_torchs_and_so_are_its_gradients(leak: float) -> None:
     rng = np.random.default_rng(0)
     given = [rng.standard_normal(size).astype(np.float32) for size in ((1, 2, 11, 3), (1, 5, 4 * 3), (1, 5))]
     lengths = np.array([[6, 4]])
     x, w, b = (torch.tensor(part, requires_grad=True) for part in given)
-    ours = kernels.conv(x, w, b, torch.tensor(lengths), stride=2)
-    theirs = (
-        torch.nn.functional.conv1d(
-            torch.nn.functional.pad(x[0].mT, (2, 1)), w.view(5, 4, 3).mT.contiguous(), b[0], stride=2
-        ).mT.relu()
-        * kernels.inside(torch.tensor(lengths[0]), 6)[..., None]
-    )
+    ours = kernels.conv(x, w, b, torch.tensor(lengths), stride=2, leak=leak)
+    both = torch.nn.functional.conv1d(
+        torch.nn.functional.pad(x[0].mT, (2, 1)), w.view(5, 4, 3).mT.contiguous(), b[0], stride=2
+    ).mT
+    theirs = torch.nn.functional.leaky_relu(both, leak) * kernels.inside(torch.tensor(lengths[0]), 6)[..., None]
     torch.testing.assert_close(ours[0], theirs)
-    plain = kernels.conv(*(part[0] for part in given), lengths[0], stride=2)
+    plain = kernels.conv(*(part[0] for part in given), lengths[0], stride=2, leak=leak)
     np.testing.assert_allclose(plain, theirs.detach().numpy(), atol=1e-5)
     slope = torch.tensor(rng.standard_normal(ours.shape).astype(np.float32))
     for mine, other in zip(
@@ -338,7 +354,9 @@ def test_the_highest_of_every_few_steps_is_the_same_in_torch_and_in_numpy() -> N
     ours = kernels.highest(x[0], 4)
     assert ours.shape == (3, 3, 4)
     np.testing.assert_array_equal(ours[:, 2], x[0, :, 8:].max(axis=1))
-    np.testing.assert_array_equal(kernels.highest(torch.tensor(x), 4)[0].numpy(), ours)
+    for given in (x, x - 0.5, x - 2):  # beyond the last stand zeros, as after each length
+        np.testing.assert_array_equal(kernels.highest(torch.tensor(given), 4).numpy(), kernels.highest(given, 4))
+    assert (kernels.highest(x - 2, 4)[..., 2, :] == 0).all()
 
 
 def test_no_reading_of_a_long_sequence_is_passed_over() -> None:

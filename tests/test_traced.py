@@ -57,7 +57,7 @@ def test_the_forecasters_gradients_are_torchs(cell: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_classifiers_gradients_are_torchs(cell: str) -> None:
     form = whole.Form(
-        channels=2, classes=3, net=Network(cell=cell, hidden=6, layers=2), shorten=(2, 3, 2), rough=(1, 2)
+        channels=2, classes=3, net=Network(cell=cell, hidden=6, layers=2), shorten=(2, 3, 2), rough=(1, 2), leak=0.1
     )
     x, lengths = some(3, 40, 4), np.array([40, 31, 24])
 

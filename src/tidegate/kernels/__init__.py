@@ -65,13 +65,15 @@ def tanh(x: Any) -> Any:
     return np.tanh(x) if is_numpy(x) else x.tanh()
 
 
-def relu(x: Any) -> Any:
-    """What is above zero, and zero.
+def relu(x: Any, leak: float = 0.0) -> Any:
+    """What is above zero, and zero; or a small share, `leak`, of what is below.
 
-    >>> relu(np.array([-1.0, 2.0])).tolist()
-    [0.0, 2.0]
+    >>> relu(np.array([-1.0, 2.0])).tolist(), relu(np.array([-1.0, 2.0]), leak=0.1).tolist()
+    ([0.0, 2.0], [-0.1, 2.0])
     """
-    return np.maximum(x, 0) if is_numpy(x) else x.relu()
+    if is_numpy(x):
+        return np.maximum(x, leak * x if leak else 0)
+    return x.maximum(leak * x) if leak else x.relu()
 
 
 def flip(x: Any, axis: int) -> Any:
@@ -123,8 +125,8 @@ def repeat(x: Any, count: int, axis: int) -> Any:
     return np.repeat(x, count, axis=axis) if is_numpy(x) else x.repeat_interleave(count, dim=axis)
 
 
-def conv(x: Any, w: Any, b: Any, lengths: Any, stride: int = 1) -> Any:
-    """The positive part of a convolution over time, 0 after each length: (..., T, C) -> (..., ceil(T / stride), O).
+def conv(x: Any, w: Any, b: Any, lengths: Any, stride: int = 1, leak: float = 0.0) -> Any:
+    """A convolution over time and `relu`, 0 after each length: (..., T, C) -> (..., ceil(T / stride), O).
 
     >>> x = np.arange(1.0, 6.0, dtype=np.float32).reshape(1, 5, 1)
     >>> conv(x, np.ones((1, 3), np.float32), np.zeros(1, np.float32), np.array([2]), stride=2).ravel().tolist()
@@ -140,10 +142,11 @@ def conv(x: Any, w: Any, b: Any, lengths: Any, stride: int = 1) -> Any:
     if not is_numpy(x):
         from . import pieces
 
-        return pieces.conv(x, w, b, stride, sides, seen)
+        return pieces.conv(x, w, b, stride, sides, seen, leak)
     x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [sides, (0, 0)])
     last = x.shape[-2] - width + 1
-    return relu(linear(join([x[..., k : last + k : stride, :] for k in range(width)]), w, b)) * seen[..., None]
+    windows = join([x[..., k : last + k : stride, :] for k in range(width)])
+    return relu(linear(windows, w, b), leak) * seen[..., None]
 
 
 def steps(x: Any) -> Any:
@@ -158,12 +161,12 @@ def steps(x: Any) -> Any:
 
 
 def highest(x: Any, count: int) -> Any:
-    """Of every `count` steps the highest, number by number, for x >= 0: (..., T, C) -> (..., ceil(T / count), C).
+    """Of every `count` steps the highest, number by number: (..., T, C) -> (..., ceil(T / count), C).
 
     >>> highest(np.array([[1.0], [3.0], [2.0]]), 2).ravel().tolist()
     [3.0, 2.0]
 
-    For torch with the model axis.
+    Zeros stand after the last, as after each length in `conv`. For torch with the model axis.
     """
     if count == 1:
         return x

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 
-def conv(x: Tensor, w: Tensor, b: Tensor, stride: int, sides: tuple[int, int], seen: Tensor) -> Tensor:
-    """The positive part of a convolution, 0 where not `seen` (M, N, T'); `sides`: zeros before and after.
+def conv(
+    x: Tensor, w: Tensor, b: Tensor, stride: int, sides: tuple[int, int], seen: Tensor, leak: float = 0.0
+) -> Tensor:
+    """A convolution, `leak` times what is below zero, 0 where not `seen` (M, N, T'); `sides`: zeros before and after.
 
     >>> x = torch.arange(1.0, 5.0).reshape(1, 1, 4, 1)
     >>> w, seen = torch.ones(1, 1, 2), torch.tensor([[[True, True, False]]])
@@ -21,19 +23,20 @@ def conv(x: Tensor, w: Tensor, b: Tensor, stride: int, sides: tuple[int, int], s
     [3.0, 5.0, 0.0]
     """
     run: Any = _Conv.apply
-    found: Tensor = run(x, w, b, stride, sides, seen)
+    found: Tensor = run(x, w, b, stride, sides, seen, leak)
     return found
 
 
 def highest(x: Tensor, count: int) -> Tensor:
-    """Of every `count` steps the highest; the last part may be shorter.
+    """Of every `count` steps the highest; zeros stand after the last.
 
     >>> highest(torch.tensor([[[[1.0], [3.0], [2.0]]]]), 2).ravel().tolist()
     [3.0, 2.0]
     """
+    x = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[2] % count))
     m, n, t, c = x.shape
     picture = x.reshape(m * n, t, 1, c).permute(0, 3, 1, 2)  # channels last in memory, as they are
-    found = torch.nn.functional.max_pool2d(picture, (count, 1), ceil_mode=True)
+    found = torch.nn.functional.max_pool2d(picture, (count, 1))
     return found.permute(0, 2, 3, 1).reshape(m, n, -1, c)
 
 
@@ -62,32 +65,34 @@ def pool(x: Tensor, lengths: Tensor) -> Tensor:
 
 class _Conv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor, stride: int, sides: tuple[int, int], seen: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor, *how: Any) -> Tensor:
         """Windows side by side, one product for all."""
+        stride, sides, seen, leak = how
         (m, n, _, c), width = x.shape, w.shape[-1] // x.shape[-1]
         wide = torch.nn.functional.pad(x, (0, 0, *sides))
         steps, count = wide.shape[2], seen.shape[2]
         every = (n * steps * c, steps * c, stride * c, 1)
         windows = wide.as_strided((m, n, count, width * c), every).reshape(m, n * count, width * c)
-        y = torch.baddbmm(b[:, None], windows, w.mT).clamp_(min=0).view(m, n, count, -1)
+        y = torch.nn.functional.leaky_relu_(torch.baddbmm(b[:, None], windows, w.mT), leak).view(m, n, count, -1)
         y.mul_(seen[..., None])
-        ctx.save_for_backward(windows, w, y)
-        ctx.how = x.shape, steps, stride, sides[0]
+        ctx.save_for_backward(windows, w, y, seen)
+        ctx.how = x.shape, steps, stride, sides[0], leak
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         """Of x only where wanted: each window's slopes added to the steps that it saw."""
-        (windows, w, y), ((m, n, t, c), steps, stride, before) = ctx.saved_tensors, ctx.how
+        (windows, w, y, seen), ((m, n, t, c), steps, stride, before, leak) = ctx.saved_tensors, ctx.how
         count, width, dx = y.shape[2], w.shape[-1] // c, None
-        d = torch.ops.aten.threshold_backward(grads[0], y, 0).reshape(m, n * count, -1)  # where y > 0
+        # y is above zero where that was of which it was made
+        d = torch.ops.aten.leaky_relu_backward(grads[0], y, leak, True).mul_(seen[..., None]).reshape(m, n * count, -1)
         if ctx.needs_input_grad[0]:
             apart = torch.bmm(d, w).view(m, n, count, width, c)
             wide = apart.new_zeros(m, n, steps, c)
             for k in range(width):
                 wide[:, :, k : k + stride * (count - 1) + 1 : stride] += apart[:, :, :, k]
             dx = wide[:, :, before : before + t]
-        return dx, torch.bmm(d.mT, windows), d.sum(1), None, None, None
+        return dx, torch.bmm(d.mT, windows), d.sum(1), None, None, None, None
 
 
 class _Turn(torch.autograd.Function):

@@ -189,7 +189,7 @@ class Classifier:
     def _form(self, given: list[Floats], scale: Scale, classes: int) -> Form:
         net, rough = verbs.chosen(self, CLASSIFYING), sequences.rough(given, scale)
         shorten = whole.shorten(int(np.median([len(one) for one in given])))
-        return Form(channels=len(rough), classes=classes, net=net, shorten=shorten, rough=rough)
+        return Form(channels=len(rough), classes=classes, net=net, shorten=shorten, rough=rough, leak=whole.LEAK)
 
     def _weights(self, numbers: NDArray[np.int64]) -> Floats:
         counts = np.bincount(numbers).astype(np.float64)

@@ -22,7 +22,7 @@ from ..settings import Network, Training
 
 CLASSIFYING: dict[str, tuple[Network, Training]] = {  # of each of five models
     "small": (
-        Network(hidden=32, dropout=0.3),
+        Network(hidden=32, dropout=0.2),
         Training(epochs=24, batches=20, learning_rate=5e-3, noise=0.1, patience=24),
     ),
     "medium": (
@@ -38,6 +38,7 @@ CLASSIFYING: dict[str, tuple[Network, Training]] = {  # of each of five models
 WIDTHS = (9, 5)  # steps that each convolution sees; the first sees more where it moves on by more than 4
 WIDE = 3  # times as many are seen by half the units of the first: slow shapes beside quick ones
 FINE = 6  # the first convolution moves on by more than a step where so many would become one
+LEAK = 0.1  # the share of what is below zero that the convolutions let through: with none, units die in training
 STEPS = 40  # the recurrent stack reads at most about so many
 
 
@@ -60,6 +61,8 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """steps by which the first convolution moves on, of how many the highest stays, by which the second moves on"""
     rough: tuple[float, ...]
     """by how much each scaled channel usually changes from one step to the next"""
+    leak: float = 0.0
+    """the share of what is below zero that the convolutions let through; files of before there was one have none"""
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.classes < 2 or min(self.shorten) < 1:  # a file may say anything
@@ -67,6 +70,8 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise SettingError(saw, wanted="1, 2 and 1 or more")
         if len(self.rough) != self.channels or not min(self.rough) > 0:
             raise SettingError(f"usual steps {self.rough} of {self.channels} channels", wanted="one each, above 0")
+        if not 0 <= self.leak < 1:
+            raise SettingError(f"a leak of {self.leak}", wanted="at least 0, below 1")
 
     @property
     def scales(self) -> tuple[tuple[int, int], ...]:
@@ -127,9 +132,9 @@ def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Call
     x = _beside(form, x)
     first, high, second = form.shorten
     lengths = -(-lengths // first)
-    x = kernels.join([_conv(params, f"stem.0.{i}", x, lengths, first) for i in range(len(form.scales))])
+    x = kernels.join([_conv(params, form, f"stem.0.{i}", x, lengths, first) for i in range(len(form.scales))])
     x, lengths = kernels.highest(x, high), -(-lengths // (high * second))
-    x = _conv(params, "stem.1", x, lengths, second)
+    x = _conv(params, form, "stem.1", x, lengths, second)
     told = [kernels.pool(x, lengths)]
     for layer in range(form.net.layers):
         x = drop(x)
@@ -143,8 +148,8 @@ def forward(params: network.Params, form: Form, x: Any, lengths: Any, drop: Call
     return kernels.linear(drop(kernels.join(told)), w, b if b.ndim == 1 else b[..., None, :])
 
 
-def _conv(params: network.Params, name: str, x: Any, lengths: Any, stride: int) -> Any:
-    return kernels.conv(x, params[f"{name}.weight"], params[f"{name}.bias"], lengths, stride)
+def _conv(params: network.Params, form: Form, name: str, x: Any, lengths: Any, stride: int) -> Any:
+    return kernels.conv(x, params[f"{name}.weight"], params[f"{name}.bias"], lengths, stride, form.leak)
 
 
 def _beside(form: Form, x: Any) -> Any:
