@@ -152,6 +152,7 @@ def test_whole_pieces_single_readings_and_a_restart_give_the_same_bits(
             one, state = task.step(values, state, time=int(time), ahead=ahead)
         for other in (again, one):
             np.testing.assert_array_equal(other.mean, whole.mean)
+            np.testing.assert_array_equal(other.quantile(0.9), whole.quantile(0.9))
             np.testing.assert_array_equal(other.state.arrays["rows"], whole.state.arrays["rows"])
 
 
@@ -375,3 +376,38 @@ def test_the_command_line_knows_ahead(series: Series, tmp_path: Path, monkeypatc
     tidegate("fit", "forecast", tmp_path / "load.csv", "-o", model, "--horizon", 7, "--lookback", 30)
     refused = tidegate("apply", model, tmp_path / "load.csv", "--ahead", tmp_path / "plans.csv", code=2).stderr
     assert "knows nothing ahead" in refused
+
+
+def test_a_plan_that_never_moved_says_nothing_and_one_that_is_absurd_breaks_nothing(series: Series) -> None:
+    values = series.values.copy()
+    values[:800, 1] = 5.0
+    data = check(values, series.times, series.channels)
+    task = tg.Forecaster(horizon=7, lookback=30, **QUICK).fit(data[:800], beside=Beside(known=("price", "open")))
+    past, rows = data[740:800], np.column_stack([np.full(7, 5.0), series.values[800:807, 3]])
+    said = task.apply(past, ahead=rows).mean
+    np.testing.assert_array_equal(task.apply(past, ahead=rows * [20, 1]).mean, said)
+    assert np.isfinite(task.apply(past, ahead=rows * [1, 1e60]).mean).all()
+
+
+def test_a_resumed_run_must_have_the_same_plans(series: Series, tmp_path: Path) -> None:
+    task = tg.Forecaster(horizon=7, lookback=30, **QUICK)
+    task.fit(series[:800], beside=Beside(known="open"), checkpoint=tmp_path / "c")  # type: ignore[arg-type]
+    values = series.values.copy()
+    values[400, 3] = 1 - values[400, 3]
+    other = check(values, series.times, series.channels)
+    with pytest.raises(tg.ModelFileError, match="another"):
+        task.fit(other[:800], beside=Beside(known="open"), checkpoint=tmp_path / "c", resume=True)  # type: ignore[arg-type]
+
+
+def test_the_report_of_a_fit_with_plans_bears_holes(
+    series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORECASTING, "small", (QUICK["network"], QUICK["training"]))
+    kept = np.random.default_rng(0).random(len(series)) > 0.15
+    times = pl.Series("time", series.times).cast(pl.Datetime("ns", "UTC"))
+    pl.DataFrame(series.values, schema=list(series.channels)).insert_column(0, times).filter(pl.Series(kept)).write_csv(
+        tmp_path / "h.csv"
+    )
+    words = ["--known", "price,open", "--horizon", 7, "--lookback", 30, "--report", tmp_path / "r.html"]
+    tidegate("fit", "forecast", tmp_path / "h.csv", "-o", tmp_path / "m.safetensors", *words)
+    assert "What was forecast, and what came" in (tmp_path / "r.html").read_text()

@@ -403,6 +403,18 @@ def test_sequences_by_name_in_frames_and_files_are_those_of_a_list(tmp_path: Pat
     )
     with pytest.raises(tg.DataError, match="no labels"):
         CASES["classify"].new().fit(pieces(series))
+    turned = dict(reversed(list(enumerate(kinds(series).tolist()))))
+    by_name = CASES["classify"].new().fit(dict(enumerate(known)), turned)
+    np.testing.assert_array_equal(by_name.apply(known).proba, CASES["classify"].new().fit(known).apply(known).proba)
+    assert by_name.score(dict(enumerate(known)), turned) == by_name.score(known)
+    with pytest.raises(tg.DataError, match="names that X and y"):
+        by_name.fit(dict(enumerate(known)), {**turned, "x": "up"})
+    frames = [pandas.DataFrame(one.values, columns=list(CHANNELS)) for one in known]
+    swapped_ = [frame[[*reversed(CHANNELS)]] if i % 2 else frame for i, frame in enumerate(frames)]
+    own = CASES["classify"].new().fit(swapped_, kinds(series))
+    np.testing.assert_array_equal(own.apply(frames).proba, by_name.apply(frames).proba)
+    with pytest.raises(tg.DataError, match="no labels"):
+        CASES["classify"].new().fit([frame.assign(labels=1) for frame in frames])
     mixed = msgspec.structs.replace(known[0], labels=np.arange(len(known[0])))
     with pytest.raises(tg.DataError, match="28 labels in"):
         CASES["classify"].new().fit([mixed, *known[1:]])

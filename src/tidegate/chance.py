@@ -20,7 +20,7 @@ LEVEL = 0.05
 
 BLOCKS = 12  # of rows, each a witness of who is better
 DRAWS = 9_999  # permutations where there are more than two classes
-POWER = 0.8
+POWER, TINY = 0.8, 1e-300
 TRIED = 200  # draws by which it is tried out what would be detected
 
 Labels = NDArray[np.int64]
@@ -84,19 +84,28 @@ def judge(truth: Sequence[Labels], said: Sequence[Labels], level: float = LEVEL,
     >>> judge([truth], [truth]).better
     True
 
-    The models have learned from each other's rows, so their answers are no independent witnesses: e times the geometric
-    mean of their p-values is one, whatever depends on what (Vovk & Wang 2020, section 4).
+    The models have learned from each other's rows, so their answers are no independent witnesses: the smallest p of the
+    K tests is taken K times (Bonferroni), which holds whatever depends on what. Where the labels are so few that no
+    model alone could convince, which they say before any answer, it is e times the geometric mean of all p, which holds
+    likewise (Vovk & Wang 2020, section 4).
     """
     pairs = [(t, s) for t, s in zip(truth, said, strict=True) if len(t)]
     if not pairs:
         raise DataError("no held-out rows", wanted="at least one")
-    alone = np.log([p_value(t, s, seed) for t, s in pairs])
-    p = float(min(1.0, np.exp(alone.mean() + (len(pairs) > 1))))
+    alone = np.array([max(p_value(t, s, seed), TINY) for t, s in pairs])
+    truths = [t for t, _ in pairs]
+    enough = 1 - (1 - POWER) ** (1 / len(pairs))  # one of K will do
+    least = [detectable(truth, level / len(pairs), enough, seed) for truth in truths]
+    known = [share for share in least if share is not None]
+    told: float | None
+    if known:
+        p, told = len(pairs) * alone.min(), max(known)
+    else:
+        p, told = np.exp(1 + np.log(alone).mean()), _together(truths, level, seed)
     all_true, all_said = (np.concatenate(part) for part in zip(*pairs, strict=True))
     largest = float(np.bincount(all_true).max() / len(all_true))
-    truths = [t for t, _ in pairs]
-    least = _together(truths, level, seed) if len(pairs) > 1 else detectable(truths[0], level, POWER, seed)
-    return Chance(len(all_true), float((all_true == all_said).mean()), largest, p, level, least)
+    accuracy = float((all_true == all_said).mean())
+    return Chance(len(all_true), accuracy, largest, float(min(1.0, p)), level, told)
 
 
 def _together(truths: Sequence[Labels], level: float, seed: int) -> float | None:
@@ -109,7 +118,7 @@ def _together(truths: Sequence[Labels], level: float, seed: int) -> float | None
         for truth, tail in zip(truths, tails, strict=True):
             right = rng.random((TRIED, len(truth))) < share
             if tail is None:
-                logs += np.log([p_value(truth, np.where(row, truth, 1 - truth)) for row in right])
+                logs += np.log([max(p_value(truth, np.where(row, truth, 1 - truth)), TINY) for row in right])
             else:
                 logs += np.log(tail[right.sum(axis=1)])
         return bool((logs < len(truths) * (np.log(level) - 1)).mean() >= POWER)

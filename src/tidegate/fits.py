@@ -379,8 +379,11 @@ def _said(task: Any, read: Any) -> Any:
     """What a task makes of what it learned from; where the future must be known, of the rows of which it is."""
     if not getattr(task, "known_", ()):
         return task.apply(read)
-    first, _ = task.split_["calibrate"]
-    return task.backtest(read[max(0, first - task.lookback_) :])
+    from .windows import on_grid
+
+    form, (first, _) = task.model_.form, task.split_["calibrate"]
+    _, at = on_grid(read.values[:, :1], read.times, read.interval, most=form.lookback + form.horizon)
+    return task.backtest(read[int(at.searchsorted(first - form.lookback)) :])
 
 
 def _say_model(written: Written) -> None:

@@ -374,8 +374,8 @@ def key(id: int | str) -> int:
     """
     if isinstance(id, str):
         return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "big") >> 1
-    if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < 2**63:
-        raise DataError(f"a reading with the id {id!r}", wanted="a whole number from 0 to 2**63 - 1, or a text")
+    if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < 2**63 - 1:
+        raise DataError(f"a reading with the id {id!r}", wanted="a whole number from 0 to 2**63 - 2, or a text")
     return int(id)
 
 

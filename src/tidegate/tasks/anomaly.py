@@ -303,6 +303,8 @@ class AnomalyDetector:
         return verbs.load_state(path, self.start(), learning)
 
     def _spec(self) -> dict[str, Any]:
+        from . import asked
+
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"checks": self.checks_, "split_times": self.split_times_, "left_out": self.left_out_}
         facts |= {"rivals": {name: r.calibration.to_spec() for name, r in self.rivals_.items()}}
@@ -314,7 +316,7 @@ class AnomalyDetector:
             "calibration": self.calibration_.to_spec(),
         }
         spec: dict[str, Any] = msgspec.to_builtins(
-            {"task": "anomaly", "params": verbs.plain_params(self), **facts, **inside}
+            {"task": "anomaly", "params": asked.plain_params(self), **facts, **inside}
         )
         return spec
 

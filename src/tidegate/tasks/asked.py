@@ -9,7 +9,7 @@ import msgspec
 
 from ..errors import SettingError
 from ..settings import one_of
-from .verbs import plain_params
+from .verbs import get_params
 
 Struct = TypeVar("Struct")
 
@@ -40,6 +40,18 @@ def _fits(value: Any, hint: Any) -> None:
     if not isinstance(value, kinds):  # a struct is not made of a table of its parts: there is one way to write it
         names = " or ".join(kind.__name__ for kind in kinds)
         raise msgspec.ValidationError(f"Expected {names}, got {type(value).__name__}")
+
+
+def plain_params(task: Any) -> dict[str, Any]:
+    """The constructor's arguments as a file holds them: numbers and lists of NumPy's are Python's."""
+    plain = {name: _plain(value) for name, value in get_params(task).items()}
+    return {
+        name: tuple(map(_plain, value)) if isinstance(value, list | tuple) else value for name, value in plain.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def one_kind(name: str, value: Any, kind: type[Struct]) -> Struct:

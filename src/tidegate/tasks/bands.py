@@ -66,13 +66,13 @@ def follows(one: tuple[Floats, Floats], other: tuple[Floats, Floats]) -> float:
     Raftery 2007, section 6.2) of three bands, both ways: narrow counts, and each miss outside by its distance. Not at
     all where that is hardly worse.
     """
-    one, other = _some(one), _some(other)
+    one, other = some(one), some(other)
     found = [_outside(one, other, share) + _outside(other, one, share) for share in SHARES]
     best = int(np.argmin(found))
     return SHARES[best] if found[best] < (1 - HARDLY) * found[0] else SHARES[0]
 
 
-def _some(stretch: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+def some(stretch: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     """Of many moments and steps ahead some, evenly spaced."""
     moments, steps = (
         np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))

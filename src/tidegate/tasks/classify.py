@@ -24,7 +24,7 @@ from ..errors import DataError, ModelFileError
 from ..save import File
 from ..scale import Scale, learn
 from ..settings import Epoch, Network, Onward, Size, Training, Tried, one_of
-from . import sequences, verbs, whole
+from . import asked, sequences, verbs, whole
 from .judged import Judged, parted
 from .verbs import State
 from .whole import CLASSIFYING, Form
@@ -134,9 +134,9 @@ class Classifier:
         on_epoch    called with each epoch's record
         """
         from .. import tuning  # running a model needs neither
-        from . import asked
 
         asked.sound(self, Params, resume, checkpoint)
+        y = sequences.in_order(y, X)
         X = sequences.many(X)
         given = sequences.each(X)
         classes, numbers = _classes(sequences.labels(X) if y is None else y, len(given))
@@ -260,7 +260,7 @@ class Classifier:
             return
         model = self.model_
         spec = Spec(
-            "classify", Params(**verbs.plain_params(self)), model.form, len(next(iter(model.weights.values()))),
+            "classify", Params(**asked.plain_params(self)), model.form, len(next(iter(model.weights.values()))),
             model.temperature, self.classes_.tolist(), _kind(self.classes_), self.channels_, self.n_features_in_,
             self.verdict_, self.rivals_, len(self.judged_.rows), self.history_, self.histories_, self.tried_,
             self.notes_, self.device_,
@@ -343,7 +343,7 @@ class Classifier:
 
     def score(self, X: Any, y: Any = None) -> float:
         """The share of sequences X whose label is y (N,), or the one that each series has."""
-        X = sequences.many(X)
+        y, X = sequences.in_order(y, X), sequences.many(X)
         said, truth = self.predict(X), np.asarray(sequences.labels(X) if y is None else y)
         if truth.shape != said.shape:
             raise DataError(f"labels of shape {truth.shape} for {len(said):,} sequences", wanted="one label each")
@@ -424,7 +424,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def _classes(y: Any, count: int) -> tuple[Labels, NDArray[np.int64]]:
     """The classes in order, and the number of each label's class."""
     try:
-        given = np.asarray(list(y.values()) if isinstance(y, dict) else y)
+        given = np.asarray(y)
     except ValueError:
         raise DataError("labels of several lengths", wanted="one label for each sequence") from None
     if given.shape != (count,):

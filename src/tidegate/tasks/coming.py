@@ -27,6 +27,8 @@ Times = NDArray[np.int64]
 Waves = tuple[tuple[float, int], ...]
 CYCLES = ((86_400.0, 4), (604_800.0, 3), (31_556_952.0, 2))  # seconds of a day, week and year; waves in each at most
 LAGS = 32  # distances at most from which effects are learned
+FAR = 1e4  # spreads: no plan reaches further
+NEVER = 1e300  # the spread of a column that never moved while it could be learned from: it is 0 whatever comes
 STRENGTHS = (1e-4, 1e-2, 1.0)  # of the penalty on effects
 
 
@@ -88,7 +90,7 @@ def features(form: Form, scale: Scale, known: Floats, last: Times, interval: flo
     past = filled(past.reshape(-1, back)).reshape(*shape, back)
     ahead[..., 0] = past[..., -1]
     ahead = filled(ahead.reshape(-1, horizon + 1)).reshape(*shape, horizon + 1)[..., 1:]
-    z = np.nan_to_num(scale.apply(np.concatenate([past, ahead], axis=2).swapaxes(1, 2)))
+    z = _scaled(scale, np.concatenate([past, ahead], axis=2).swapaxes(1, 2))
     if not form.calendar:
         return z
     times = np.concatenate([after(last, -back, interval), after(last, horizon, interval)], axis=1)
@@ -110,9 +112,18 @@ def learn(
     if not form.features:
         return None, nothing(form.channels)
     scale = learn_scale(known[: parts["train"][1]])
-    z_known = np.nan_to_num(scale.apply(filled(np.ascontiguousarray(known.T)).T))
+    low, high = (end(known[: parts["train"][1]], axis=0, initial=None) for end in (np.fmin.reduce, np.fmax.reduce))
+    scale = Scale(
+        scale.center, np.where(low < high, scale.spread, NEVER)
+    )  # what never moved has no weights to speak of
+    z_known = _scaled(scale, filled(np.ascontiguousarray(known.T)).T)
     u = np.concatenate([z_known, calendar(form.calendar, times)], axis=1)
     return u, Coming(scale, effects(u, z, parts["train"], parts["valid"], form.horizon))
+
+
+def _scaled(scale: Scale, known: Floats) -> Floats:
+    found: Floats = np.clip(np.nan_to_num(scale.apply(known)), -FAR, FAR)
+    return found
 
 
 def effects(u: Floats, z: Floats, train: tuple[int, int], valid: tuple[int, int], horizon: int) -> Floats:
@@ -123,24 +134,30 @@ def effects(u: Floats, z: Floats, train: tuple[int, int], valid: tuple[int, int]
     """
     lags = np.unique(np.linspace(1, horizon, min(LAGS, horizon)).astype(int))
     found = np.zeros((u.shape[1], z.shape[1]))
-    for c, column in enumerate(z.T):
-        a, b = _moments(u, column, train, lags)
+    learned, judged = _moments(u, z, train, lags), _moments(u, z, valid, lags)
+    for c in range(z.shape[1]):
+        (a, b), (square, cross) = ((of[0][c], of[1][:, c]) for of in (learned, judged))
         tries = [np.zeros(len(found)), *(_ridge(a, b, strength) for strength in STRENGTHS)]
-        a, b = _moments(u, column, valid, lags)
-        misses = [float(v @ a @ v - 2 * v @ b) for v in tries]  # what is less than 0 helps
+        misses = [float(v @ square @ v - 2 * v @ cross) for v in tries]  # what is less than 0 helps
         found[:, c] = tries[int(np.argmin(misses))]
     return found
 
 
-def _moments(u: Floats, column: Floats, rows: tuple[int, int], lags: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    u, column = u[slice(*rows)], column[slice(*rows)]
-    a: Any = np.zeros((u.shape[1], u.shape[1]))
-    b: Any = np.zeros(u.shape[1])
+def _moments(u: Floats, z: Floats, rows: tuple[int, int], lags: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Of each channel the squares (C, F, F) of how far features moved, and the products (F, C) with how far it did."""
+    u, z = u[rows[0] : rows[1]], z[rows[0] : rows[1]]
+    squares, products = np.zeros((z.shape[1], u.shape[1], u.shape[1])), np.zeros((u.shape[1], z.shape[1]))
     for lag in lags:
-        moved, did = column[lag:] - column[:-lag], u[lag:] - u[:-lag]
+        moved, did = z[lag:] - z[:-lag], u[lag:] - u[:-lag]
         seen = ~np.isnan(moved)
-        a, b = a + did[seen].T @ did[seen], b + did[seen].T @ moved[seen]
-    return a, b
+        whole = seen.all(axis=0)
+        squares[whole] += did.T @ did
+        products[:, whole] += did.T @ moved[:, whole]
+        for c in np.flatnonzero(~whole):
+            some = did[seen[:, c]]
+            squares[c] += some.T @ some
+            products[:, c] += some.T @ moved[seen[:, c], c]
+    return squares, products
 
 
 def _ridge(a: Floats, b: Floats, strength: float) -> Floats:

@@ -25,7 +25,7 @@ from ..save import File
 from ..scale import Scale
 from ..series import SECOND, Series
 from ..settings import Epoch, Network, Onward, Size, Training, Tried, Window, one_of
-from . import filling, verbs
+from . import asked, filling, verbs
 from .around import Floats, Marks, Recipe, Times
 from .filling import Model
 from .verbs import State
@@ -171,7 +171,6 @@ class Completer:
         on_epoch    called with each epoch's record
         """
         from .. import tuning  # running a model needs neither
-        from . import asked
 
         asked.sound(self, Params, resume, checkpoint)
         series = verbs.as_series(X, interval=interval)
@@ -345,7 +344,7 @@ class Completer:
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "linear": self.linear_}
         facts |= {"held_out": self.held_out_, "by_channel": self.by_channel_, "tried": self.tried_}
         facts |= {"recipe": self.model_.recipe}
-        spec: dict[str, Any] = msgspec.to_builtins({"task": "complete", "params": verbs.plain_params(self), **facts})
+        spec: dict[str, Any] = msgspec.to_builtins({"task": "complete", "params": asked.plain_params(self), **facts})
         return spec
 
     def _arrays(self) -> verbs.Arrays:

@@ -28,7 +28,7 @@ from ..scale import Scale, learn as learn_scale
 from ..series import Series
 from ..settings import Beside, Epoch, Network, Onward, Size, Training, Tried
 from ..windows import on_grid, windows
-from . import coming, segments, verbs, windowed
+from . import asked, coming, segments, verbs, windowed
 from .coming import Coming
 from .naive import Rules
 from .outlook import Backtest, Forecast, verdict
@@ -111,7 +111,6 @@ class Forecaster:
         on_epoch    called with each epoch's record
         """
         from .. import tuning  # running a model needs neither
-        from . import asked
 
         asked.sound(self, Params, resume, checkpoint)
         series = verbs.as_series(X, interval=interval)
@@ -318,7 +317,7 @@ class Forecaster:
         facts |= {"against": self.against_}
         inside = {"form": self.model_.form, "share": self.model_.share, "tried": self.tried_}
         inside |= {"follows": self.model_.follows}
-        spec = {"task": "forecast", "params": verbs.plain_params(self), "known": self.known_, **facts, **inside}
+        spec = {"task": "forecast", "params": asked.plain_params(self), "known": self.known_, **facts, **inside}
         save.write(path, "model", msgspec.to_builtins(spec), self._arrays())
 
     def load_state(self, path: str | Path) -> State:

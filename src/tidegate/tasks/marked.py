@@ -52,7 +52,7 @@ def beside(y: Any, given: list[Series], X: Any, many: bool) -> list[NDArray[Any]
             do = 'give y, or name the column: read(..., labels="state")'
             raise DataError("no labels", wanted="something beside every step", do=do)
         return known
-    parts = list(y.values() if isinstance(y, dict) else y) if many else [y]
+    parts = list(sequences.in_order(y, X)) if many else [y]
     if len(parts) != len(given):
         raise DataError(f"labels for {len(parts):,} sequences", wanted=f"for {len(given):,}, as X has")
     padded = many and not isinstance(X, list | tuple | dict)

@@ -41,7 +41,7 @@ FEWEST = 16  # origins that a stretch needs to say anything
 SURE = 1.64  # standard errors below what was measured: one time in twenty it is less
 PASSES = 16  # over all windows, in an epoch, at most
 SIXTHS = 6  # parts of the training stretch
-TINY = 1e-9  # spreads: below this a window is still
+STILL = 0.1  # spreads: a channel whose windows usually move less is a still one, now and then stirred
 JUDGED = 1500  # origins at most, evenly spaced, by which choices are made and quantiles measured
 
 
@@ -160,7 +160,9 @@ def paced(training: Training, windows: int) -> Training:
 
 def problem(past: History, training: Training, seed: int, device: str) -> Problem:
     """What `train.fit` is to learn: the futures of random windows of single channels, by each model from its own."""
-    identity = hashlib.sha256(past.own.tobytes() + msgspec.json.encode([past.form, past.parts])).hexdigest()
+    known = b"" if past.u is None else past.u.tobytes()
+    told = past.own.tobytes() + known + msgspec.json.encode([past.form, past.parts])
+    identity = hashlib.sha256(told).hexdigest()
     rows = past.pairs("train"), past.pairs("valid", JUDGED // 4)
     if not len(rows[0]):
         raise DataError("no window has anything to learn from", wanted="readings before and after one moment")
@@ -247,8 +249,9 @@ def share(past: History, model: Model) -> float:
     along = across = rest = 0.0
     count = 0
     pairs = np.concatenate([past.pairs(part, JUDGED) for part in ("valid", "calibrate")])
-    for first in range(0, len(pairs), windowed.ROWS):
-        some = pairs[first : first + windowed.ROWS]
+    size = windowed.at_once(past.form) * past.form.channels
+    for first in range(0, len(pairs), size):
+        some = pairs[first : first + size]
         x, y, channel = past.gather(some)
         line, (wide, ahead) = naive.linear(model.rules, x), past.read(some, x)
         e = np.nan_to_num(y - line).astype(np.float64)
@@ -277,7 +280,8 @@ def finish(
     for part, own in (("valid", first), ("calibrate", both)):  # what is judged was not learned from
         origins, model = past.origins(part, JUDGED), msgspec.structs.replace(model, rules=own)
         found = windowed.judged(model, past.z, origins, past.features)
-        seen.append((futures[origins] - found.said, found.breadth))
+        missed = futures[origins] - found.said, found.breadth
+        seen.append(bands.some(missed) if part == "valid" else missed)
     follows, (misses, wider) = bands.follows(seen[0], seen[1]), seen[1]
     ends = bands.conformal(misses / (1 - follows + follows * wider[:, None]), levels)
     return msgspec.structs.replace(model, bands=ends, follows=follows), found.errors, found.against
@@ -288,4 +292,4 @@ def spreads(past: History) -> Floats:
     c, pairs = past.z.shape[1], past.pairs((0, past.parts["calibrate"][1]), JUDGED)
     found, channel = bands.spread(past.gather(pairs)[0]), pairs % c
     each = [found[channel == one] for one in range(c)]
-    return np.array([max(float(np.median(one)), TINY) if len(one) else 1.0 for one in each])
+    return np.array([max(float(np.median(one)), STILL) if len(one) else 1.0 for one in each])

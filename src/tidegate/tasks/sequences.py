@@ -35,6 +35,7 @@ def each(X: Any, channels: Sequence[str] = ()) -> list[Floats]:
         raise DataError(f"one series, {X.name}", wanted="a list of series, one label each", do="classify [series]")
     if isinstance(X, list | tuple):
         series = [verbs.as_series(x) if hasattr(x, "columns") else x for x in X]
+        channels = channels or (series[0].channels if series and isinstance(series[0], Series) else ())
         items = [(x.select(channels) if channels else x).values if isinstance(x, Series) else x for x in series]
     else:
         whole = _numbers(X, "X")
@@ -60,11 +61,20 @@ def many(X: Any) -> Any:
     return list(X.values()) if isinstance(X, Mapping) else X
 
 
+def in_order(y: Any, X: Any) -> Any:
+    """What is known of sequences by name, in their order; what is no table of names stays as it is."""
+    if not isinstance(y, Mapping) or not isinstance(X, Mapping):
+        return y
+    if odd := sorted(map(str, set(X) ^ set(y))):
+        raise DataError(f"names that X and y do not both have: {', '.join(odd[:8])}", wanted="the same in both")
+    return [y[name] for name in X]
+
+
 def labels(X: Any) -> list[Any]:
     """The label that each of some series has, beside all of its rows."""
     found = []
     for one in X if isinstance(X, list | tuple) else [X]:
-        told = getattr(one, "labels", None)
+        told = one.labels if isinstance(one, Series) else None
         if told is None or len(set(told.tolist())) != 1:
             what = "no labels" if told is None else f"{len(set(told.tolist()))} labels in {one.name}"
             raise DataError(what, wanted="one label for each sequence", do="give y, a label each")

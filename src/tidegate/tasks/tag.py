@@ -25,7 +25,7 @@ from ..online import Rule
 from ..save import File
 from ..series import Series
 from ..settings import Epoch, Network, Size, Training, one_of, seconds
-from . import marked, sequences, stepwise, stored, verbs
+from . import asked, marked, sequences, stepwise, stored, verbs
 from .steps import TAGGING, Form
 from .stepwise import Model
 from .tagged import Tag, Tagged
@@ -112,7 +112,6 @@ class Tagger:
         on_epoch      called with each epoch's record
         """
         from .. import tuning  # running a model needs neither
-        from . import asked
 
         asked.sound(self, stored.Params, resume, checkpoint)
         self._checked(class_weight)
@@ -371,7 +370,7 @@ class Tagger:
         model = self.model_
         labels = self.target == "label"
         spec = stored.Spec(
-            "tag", stored.Params(**verbs.plain_params(self)), model.form, model.temperature, model.running, model.rule,
+            "tag", stored.Params(**asked.plain_params(self)), model.form, model.temperature, model.running, model.rule,
             list(self.answers_), marked.kind(self.classes_) if labels else "", self.channels_, self.interval_,
             self.clock_, self.split_, self.errors_, self.against_, self.confusion_.tolist(), self.history_,
             self.tried_, self.notes_, self.device_,

@@ -125,12 +125,6 @@ def chosen(task: Any, sizes: Mapping[str, tuple[Network, Any]]) -> Network:
     return msgspec.structs.replace(net, cell=one_of("cell", task.cell, CELLS))
 
 
-def plain_params(task: Any) -> dict[str, Any]:
-    """The constructor's arguments as a file holds them: numbers and lists of NumPy's are Python's."""
-    plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in get_params(task).items()}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
-
-
 def stated(state: Any) -> State:
     """What was given as the state of a stream, if it is one."""
     if not isinstance(state, State):

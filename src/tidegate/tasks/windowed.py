@@ -163,7 +163,7 @@ def judged(model: Model, z: Floats, origins: NDArray[np.int64], features: Featur
     """What is said of the windows of z (T, C) that begin at `origins`, held against what came."""
     form = model.form
     pasts, futures = windows.windows(z, form.lookback), windows.windows(z[form.lookback :], form.horizon)
-    said, wider, size = [], [], max(1, ROWS // form.channels)
+    said, wider, size = [], [], at_once(form)
     squares: dict[str, list[Floats]] = {name: [] for name in (OURS, *naive.NAMES)}
     totals = {name: np.zeros(3) for name in (OURS, *naive.NAMES)}
     for first in range(0, len(origins), size):
@@ -184,10 +184,17 @@ def judged(model: Model, z: Floats, origins: NDArray[np.int64], features: Featur
 
 
 def _paired(gain: Floats, origins: NDArray[np.int64], horizon: int) -> tuple[float, float]:
-    """`chance.paired` over stretches of time as long as a forecast or longer: those beside each other share rows."""
-    span = int(origins[-1] - origins[0]) + 1
-    count = min(chance.BLOCKS, max(1, span // horizon))
-    return chance.paired(gain, (origins - origins[0]) * count // span)
+    """`chance.paired` over stretches of time twice as long as a forecast or longer, none of which shares a row."""
+    span, since = int(origins[-1] - origins[0]) + 1, origins - origins[0]
+    count = min(chance.BLOCKS, max(1, span // (2 * horizon)))
+    block = since * count // span
+    own = np.minimum((since + horizon - 1) * count // span, count - 1) == block
+    return chance.paired(gain[own], block[own])
+
+
+def at_once(form: Form) -> int:
+    """How many windows of all channels are answered at once."""
+    return max(1, ROWS // form.channels // (form.channels if form.joint else 1))
 
 
 def start(form: Form) -> dict[str, NDArray[np.generic]]:
