@@ -418,12 +418,14 @@ def test_the_budget_in_json_has_its_unit(model: Path, today: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_fit_that_is_interrupted_keeps_its_best_and_ends_with_a_code_of_its_own(
-    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     @contextmanager
     def pressed(what: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
         yield lambda done, note: os.kill(os.getpid(), signal.SIGINT)
 
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, found))
     before = signal.getsignal(signal.SIGINT)
     out = tmp_path / "m.safetensors"
     with monkeypatch.context() as patch:
