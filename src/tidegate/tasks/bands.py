@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 BANDS, SHARES = (0.8, 0.9, 0.95), (0.0, 0.25, 0.5, 0.75)
 HARDLY = 0.01  # of a score: what is no more is no reason to follow
+ONE = np.ones(1)  # the usual spread of windows whose spread is in terms of it
 MOMENTS, STEPS = 400, 12  # of a stretch by which it is chosen how far bands follow
 
 
@@ -83,7 +84,7 @@ def some(stretch: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
 
 def _outside(known: tuple[Floats, Floats], new: tuple[Floats, Floats], share: float) -> float:
     (misses, wider), (came, wide), total = known, new, 0.0
-    wider, wide = 1 - share + share * wider[:, None], 1 - share + share * wide[:, None]
+    wider, wide = (breadth(of, ONE, share)[:, None] for of in (wider, wide))
     levels = np.array([part for band in BANDS for part in ((1 - band) / 2, (1 + band) / 2)])
     ends = conformal(misses / wider, levels)
     for i, band in enumerate(BANDS):

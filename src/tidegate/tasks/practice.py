@@ -283,7 +283,7 @@ def finish(
         missed = futures[origins] - found.said, found.breadth
         seen.append(bands.some(missed) if part == "valid" else missed)
     follows, (misses, wider) = bands.follows(seen[0], seen[1]), seen[1]
-    ends = bands.conformal(misses / (1 - follows + follows * wider[:, None]), levels)
+    ends = bands.conformal(misses / bands.breadth(wider, bands.ONE, follows)[:, None], levels)
     return msgspec.structs.replace(model, bands=ends, follows=follows), found.errors, found.against
 
 
