@@ -477,3 +477,11 @@ def test_a_channel_without_readings_to_judge_by_says_so_and_is_no_perfect_one() 
     assert task.by_channel_["flow"]["network"] > 0
     filled = task.fit_transform(check(values, series.times, list(series.channels)))
     assert np.isfinite(filled).all()
+
+
+def test_a_frame_with_an_irregular_clock_is_applied_as_it_was_fitted() -> None:
+    pandas, series = pytest.importorskip("pandas"), rows(0, ROWS - 1)
+    times = np.cumsum(np.where(np.arange(ROWS - 1) % 2, 10, 110)) * SECOND
+    frame = pandas.DataFrame(series.values, columns=list(CHANNELS)).assign(time=pandas.to_datetime(times, utc=True))
+    task = CASES["forecast"].new().fit(frame)
+    np.testing.assert_array_equal(task.apply(frame).mean, task.apply(tg.read(frame)).mean)

@@ -128,8 +128,7 @@ def chosen(task: Any, sizes: Mapping[str, tuple[Network, Any]]) -> Network:
 def stated(state: Any) -> State:
     """What was given as the state of a stream, if it is one."""
     if not isinstance(state, State):
-        saw = f"{state!r:.60} as the state of a stream"
-        raise SettingError(saw, wanted="a State", do="begin with start(); go on with what apply or step gave last")
+        raise SettingError(f"{state!r:.60} as the state of a stream", wanted="that of start(), or of the last step")
     return state
 
 
@@ -202,7 +201,8 @@ def as_series(data: Any, *, interval: float | str | None = None, channels: Seque
 
 def given(X: Any, interval: float) -> Series:
     """What the user gave, as a Series; an array without a clock ticks as the model's data did."""
-    return X if isinstance(X, Series) else as_series(X, interval=None if isinstance(X, str | Path) else interval)
+    series = as_series(X)
+    return series if isinstance(X, Series | str | Path) else as_series(series, interval=interval)
 
 
 def matched(task: Any, X: Any) -> Series:
