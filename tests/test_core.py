@@ -354,6 +354,7 @@ LONG = """
 import threading, os, signal, numpy as np, time
 from tidegate.kernels import cpu
 w = [np.zeros((1, 384, 8), np.float32), np.zeros((1, 384, 128), np.float32), None, None]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is begun in the background has it ignored
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 began = time.monotonic()
 try:
