@@ -66,7 +66,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
 
     def __repr__(self) -> str:
         span = f", {time_text(self.times[0])} to {time_text(self.times[-1])}" if self.clock else ", no clock"
-        noted = f", {several(len(self.notes), 'note')}" if self.notes else ""
+        noted = f", {several(count, 'note')}" if (count := len(self.notes)) else ""
         size = f"{several(len(self), 'row')} x {several(len(self.channels), 'channel')}"
         return f"<Series {self.name}: {size}, every {span_text(self.interval)}{span}{noted}>"
 

@@ -63,7 +63,7 @@ def beside(y: Any, given: list[Series], X: Any, many: bool) -> list[NDArray[Any]
         if part.ndim not in (1, 2) or len(part) != len(series):
             saw = f"labels of shape {part.shape} beside {len(series):,} rows"
             raise DataError(saw, wanted="one for every row; None or NaN where not known", where=f"sequence {i}")
-        if any("not in order" in note or "rows dropped" in note for note in series.notes):
+        if any("not in order" in note or "rows dropped" in note for note in series.told):
             do = 'give the labels as a column: read(..., labels="state")'
             raise DataError("the rows were put in the order of their times, y was not", do=do, where=series.name)
         found.append(part)
