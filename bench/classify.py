@@ -1,8 +1,9 @@
 """The classifier at its defaults on the problems of its targets, baselines and published figures beside.
 
     python bench/classify.py                     # all tables, 5 seeds, written to bench/results.md
+    python bench/classify.py --only ucr          # one of them
     python bench/classify.py --quick             # one seed, printed only
-    python bench/classify.py --only ucr --sets CBF,Plane --seeds 1
+    python bench/classify.py --only ucr --sets CBF,Plane --seeds 1     # printed only
 
 Spikes, tones and random labels are made here; the rest needs the data folder beside the project (`../shared/data`) and
 is left out, saying so, where that is absent. One setting for all data; test rows choose nothing. Seconds are the
@@ -13,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sections import put
+from sections import make
 
 import tidegate as tg
 
@@ -138,7 +138,6 @@ def ucr(seeds: range, sets: list[str]) -> Iterator[str]:
         told = "better" if task.verdict_.better else "too few rows" if task.verdict_.detectable is None else "chance"
         seconds, data = f"{np.mean([f[1] for f in found]):.0f}", f"{len(X)}, {X.shape[1]}, {len(task.classes_)}"
         cells = (name, data, spread(ours[name]), *peers, f"{euclid:.3f}", f"{largest:.3f}", seconds, told)
-        print(" | ".join(cells), flush=True)
         yield f"| {' | '.join(cells)} |"
     yield f"\nAll sets once: {took / len(seeds):.0f} s. Mean of all {len(names)}: {np.mean(list(ours.values())):.4f}."
     for peer in PEERS:
@@ -191,20 +190,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sets", default="", help="names of UCR sets, with commas; all if not given")
     args = parser.parse_args()
-    seeds, began, lines = range(1 if args.quick else args.seeds), time.time(), []
+    seeds = range(1 if args.quick else args.seeds)
     tables = {"spikes": lambda: spikes(seeds), "overfit": lambda: overfit(seeds), "noise": lambda: noise(40)}
     if DATA.is_dir():
         tables |= {"ucr": lambda: ucr(seeds, [s for s in args.sets.split(",") if s]), "uea": lambda: uea(seeds)}
     else:
         print(f"UCR and UEA are left out: no {DATA}")
-    for name, table in tables.items():
-        if args.only in (None, name):
-            made = list(table())
-            print("\n".join(made), flush=True)
-            lines += made
-    if not args.quick and not args.only:
-        how = f"{len(seeds)} seeds, {platform.machine()}, {time.time() - began:.0f} s"
-        put("classify", "\n".join([f"Made by `python bench/classify.py`: {how}.", *lines]))
+    chosen = {name: table for name, table in tables.items() if args.only in (None, name)}
+    make("classify", chosen, f"{len(seeds)} seeds", keep=not args.quick and not args.sets)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,14 @@ on rows of which some are test rows here.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sections import put
+from sections import make
 
 import tidegate as tg
 from tidegate import scale
@@ -125,28 +125,29 @@ def run(case: Case, direction: str, seed: int) -> dict[str, float]:
     return out
 
 
-def row(case: Case, who: str, values: list[tuple[float, ...]], cost: str = "") -> str:
+def row(who: str, values: list[tuple[float, ...]], cost: str = "") -> str:
     """A line of the table; each figure with its spread over seeds."""
     cells = []
     for column, digits in zip(zip(*values, strict=True), (4, 4, 3, 3), strict=False):
         spread = f" ± {np.std(column):.{digits}f}" if len(column) > 1 else ""
         cells.append("-" if np.isnan(column[0]) else f"{np.mean(column):.{digits}f}{spread}")
-    return f"| {case.name} | {who} | {' | '.join(cells + [''] * (4 - len(cells)))} | {cost} |"
+    return f"| {who} | {' | '.join(cells + [''] * (4 - len(cells)))} | {cost} |"
 
 
-def table(chosen: list[Case], seeds: range) -> Iterator[str]:
-    """Markdown, a line for each rule and case, as soon as it is known."""
-    yield "| data | what | MAE, published windows | MAE, whole | 90 % holds, windows | whole | seconds, parameters |"
-    yield "|---" * 7 + "|"
-    for case in chosen:
-        found = {way: [run(case, way, seed) for seed in seeds] for way in ("both", "none", "past")}
-        for name, way in (("linear interpolation", "both"), ("last value", "past")):
-            yield row(case, name, [(r["naive windows"], r["naive whole"]) for r in found[way]])
-        for name, way in (("Completer", "both"), ("without recurrence", "none"), ("past only", "past")):
-            keys = ("windows", "whole", "covered windows", "covered whole")
-            cost = f"{np.mean([r['seconds'] for r in found[way]]):.0f} s, {found[way][0]['parameters']:,.0f}"
-            yield row(case, name, [tuple(r[key] for key in keys) for r in found[way]], cost)
-        yield f"| {case.name} | published; target | {case.published}; {case.target} | | | | |"
+def table(case: Case, seeds: range) -> Iterator[str]:
+    """Markdown, a line for each rule, as soon as it is known."""
+    yield f"\n## {case.name} removed: mean absolute error of what was filled in, in spreads\n"
+    yield "| who | MAE, published windows | MAE, whole | 90 % holds, windows | whole | seconds, parameters |"
+    yield "|---" * 6 + "|"
+    found = {way: [run(case, way, seed) for seed in seeds] for way in ("both", "none", "past")}
+    for name, way in (("linear interpolation", "both"), ("last value", "past")):
+        yield row(name, [(r["naive windows"], r["naive whole"]) for r in found[way]])
+    for name, way in (("Completer", "both"), ("without recurrence", "none"), ("past only", "past")):
+        keys = ("windows", "whole", "covered windows", "covered whole")
+        cost = f"{np.mean([r['seconds'] for r in found[way]]):.0f} s, {found[way][0]['parameters']:,.0f}"
+        yield row(name, [tuple(r[key] for key in keys) for r in found[way]], cost)
+    wanted = "" if np.isnan(case.target) else f"; wanted {case.target}"
+    yield f"| published: {case.published}{wanted} | | | | | |"
 
 
 def main() -> None:
@@ -158,14 +159,9 @@ def main() -> None:
     if not DATA.is_dir():
         print(f"the shared data is not here: {DATA}")
         return
-    seeds, began, lines = range(1 if args.quick else args.seeds), time.time(), []
-    for line in table([case for case in cases() if case.name.startswith(args.only)], seeds):
-        print(line, flush=True)
-        lines.append(line)
-    if not args.quick and not args.only:
-        took = f"{len(seeds)} seeds, {platform.machine()}, {time.time() - began:.0f} s"
-        how = f"Made by `python bench/complete.py`: {took}."
-        put("complete", "\n".join(["## Filling what is missing: mean absolute error, in spreads\n", how, "", *lines]))
+    seeds = range(1 if args.quick else args.seeds)
+    chosen = {case.name: partial(table, case, seeds) for case in cases() if case.name.startswith(args.only)}
+    make("complete", chosen, f"{len(seeds)} seeds", keep=not args.quick)
 
 
 if __name__ == "__main__":

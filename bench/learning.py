@@ -6,8 +6,9 @@
 
 A known process (three channels, two waves and their autoregressive noise) is learned for 3,000 rows. In the next 1,500
 its period and phases move to others, where they stay for 1,500. Errors are in spreads of each channel, over the rows
-of each of the four quarters after training; the classifier names spikes that begin to point down. Means over
-seeds, with the standard deviation of the errors. Processor time.
+of each of the four quarters after training; the classifier names spikes that begin to point down, the
+tagger says a value that comes from another channel by and by. Means over seeds, with the standard deviation of the
+errors. Processor time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from sections import put
 
 import tidegate as tg
+from tidegate.online import Rule
 from tidegate.settings import Onward
 
 FIRST, ROWS, HORIZON = 3000, 6000, 12
@@ -107,13 +109,35 @@ def classify(seed: int) -> Run:
     return run
 
 
+def tag(seed: int) -> Run:
+    """The mean absolute error of a value at each row, told after the answer: a mean of ten rows, of another channel by
+    and by.
+    """
+    rows, moved = drifting(0.5, seed), np.clip((np.arange(ROWS) - FIRST) / 1500, 0, 1)
+    value = np.convolve((1 - moved) * rows[:, 0] + moved * rows[:, 2], np.full(10, 0.1))[:ROWS]
+    task = tg.Tagger(target="value", seed=seed).fit(rows[:FIRST], value[:FIRST], interval="1min")
+
+    def run(learn: Any) -> tuple[Floats, float]:
+        said, cost = stream(task, rows[FIRST:], learn, value[FIRST:])
+        return np.abs([next(iter(one.value.values())) for one in said] - value[FIRST:]) / value[:FIRST].std(), cost
+
+    return run
+
+
+def pace(task: Any, rate: float) -> Onward | Rule:
+    """How to learn at this rate."""
+    if task is tag:
+        return Rule(learning_rate=rate)
+    return Onward(every=1 if task is classify else 8, learning_rate=rate)
+
+
 def row(name: str, learn: Any, runs: list[Run]) -> str:
     """A row of the table: what the runs of all seeds missed and what a reading cost."""
     missed, costs = zip(*(run(learn) for run in runs), strict=True)
     quarters = np.array([[np.nanmean(part) for part in np.array_split(one, 4)] for one in missed])
     spreads = [f" ± {s:.3f}" * (len(runs) > 1) for s in quarters.std(axis=0)]
     said = ", ".join(f"{m:.3f}{s}" for m, s in zip(quarters.mean(axis=0), spreads, strict=True))
-    rate = learn.learning_rate if isinstance(learn, Onward) else learn
+    rate = getattr(learn, "learning_rate", learn)
     return f"| {name} | {rate} | {said} | {np.mean(costs):,.0f} |"
 
 
@@ -126,10 +150,9 @@ def main() -> None:
     args = parser.parse_args()
     seeds = 1 if args.quick else args.seeds
     lines = ["| task | learn | error, by quarters | us a reading |", "|---|---|---|---|"]
-    for make in (detect, forecast, complete, classify):
+    for make in (detect, forecast, complete, classify, tag):
         runs = [make(seed) for seed in range(seeds)]
-        paces = [Onward(every=1 if make is classify else 8, learning_rate=rate) for rate in args.rates] or [True]
-        for learn in [False, *paces]:
+        for learn in [False, *([pace(make, rate) for rate in args.rates] or [True])]:
             lines.append(row(make.__name__, learn, runs))
             print(lines[-1], flush=True)
     if not args.rates and not args.quick:

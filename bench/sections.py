@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results.md"
@@ -15,3 +19,21 @@ def put(name: str, text: str, file: Path = RESULTS) -> None:
     new = f"{first}\n\n{text.strip()}\n\n{last}"
     held = re.compile(f"{re.escape(first)}.*?{re.escape(last)}", re.DOTALL)
     file.write_text(held.sub(lambda _: new, old) if held.search(old) else f"{old.rstrip()}\n\n{new}\n")
+
+
+def make(script: str, tables: dict[str, Callable[[], Iterable[str]]], how: str, keep: bool) -> None:
+    """Print each table line by line and, if `keep`, write it as soon as it is whole: one that fails loses no other."""
+    for name, table in tables.items():
+        began, lines = time.time(), []
+        for line in table():
+            print(line, flush=True)
+            lines.append(line)
+        if keep:
+            made = f"Made by `python bench/{script}.py`: {how}, {platform.machine()}, commit {_commit()}"
+            put(f"{script} {name}", "\n".join([*lines, "", f"{made}, {time.time() - began:.0f} s."]))
+
+
+def _commit() -> str:
+    """What the tables were made with; "+" where the tree had changes that are not committed."""
+    said = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(said, capture_output=True, text=True, check=False).stdout.strip() or "unknown"

@@ -2,7 +2,7 @@
 
     python bench/tag.py                          # all tables, 5 seeds, written to bench/results.md
     python bench/tag.py --quick                  # one seed, printed only
-    python bench/tag.py --only cmapss --seeds 2
+    python bench/tag.py --only cmapss            # one of them
 
 One setting for all data: the library's defaults (the inversion task asks for two hidden units and has them). Rows that
 test choose nothing. The data lies beside the project (`../shared/data`); what is absent is left out, saying so.
@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sections import put
+from sections import make
 
 import tidegate as tg
 
@@ -202,21 +202,15 @@ def main() -> None:
     parser.add_argument("--only", choices=["inversion", "occupancy", "arem", "cmapss"])
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
-    seeds, began, lines = range(1 if args.quick else args.seeds), time.time(), []
+    seeds = range(1 if args.quick else args.seeds)
     tables = {"inversion": inversion_table}
-    for name, made in (("occupancy", occupancy_table), ("arem", arem_table), ("cmapss", cmapss_table)):
+    for name, table_of in (("occupancy", occupancy_table), ("arem", arem_table), ("cmapss", cmapss_table)):
         if (DATA / name).is_dir():
-            tables[name] = made
+            tables[name] = table_of
         else:
             print(f"{name} is left out: no {DATA / name}")
-    for name, make in tables.items():
-        if args.only in (None, name):
-            for line in make(seeds):
-                print(line, flush=True)
-                lines.append(line)
-    if not args.quick and not args.only:
-        how = f"{len(seeds)} seeds, {platform.machine()}, {time.time() - began:.0f} s"
-        put("tag", "\n".join([f"Made by `python bench/tag.py`: {how}.", *lines]))
+    chosen = {name: partial(table_of, seeds) for name, table_of in tables.items() if args.only in (None, name)}
+    make("tag", chosen, f"{len(seeds)} seeds", keep=not args.quick)
 
 
 if __name__ == "__main__":
