@@ -34,6 +34,10 @@ def make(script: str, tables: dict[str, Callable[[], Iterable[str]]], how: str, 
 
 
 def _commit() -> str:
-    """What the tables were made with; "+" where the tree had changes that are not committed."""
-    said = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(said, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    """What the tables were made with; "+" where the tree has changes that are not committed, but for the tables."""
+
+    def git(*said: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *said], cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+
+    changed = git("diff", "--quiet", "HEAD", "--", ":/", f":(exclude){RESULTS.name}").returncode
+    return git("rev-parse", "--short", "HEAD").stdout.strip() + "+" * bool(changed)
