@@ -141,8 +141,10 @@ class _Loss:
 
     def _random(self, kind: str, shape: Any, generators: Any) -> Any:
         # drawn on the processor, each model by its own generator: the numbers depend on the seed alone
-        drawn = [getattr(self.torch, kind)(tuple(shape[1:]), generator=g) for g in generators]
-        return self.torch.stack(drawn).to(self.x.device)
+        drawn = self.torch.empty(tuple(shape))
+        for one, generator in zip(drawn, generators, strict=True):
+            getattr(self.torch, kind)(tuple(shape[1:]), generator=generator, out=one)
+        return drawn.to(self.x.device)
 
 
 # --- what the held-out rows say -------------------------------------------------------------------------------------
