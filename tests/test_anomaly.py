@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import tidegate as tg
-from tidegate.series import SECOND, Series, check
+from tidegate.series import SECOND, Series, check, time_text
 from tidegate.tasks import learning
 
 pytest.importorskip("torch")
@@ -441,6 +441,20 @@ def test_a_jump_does_not_poison_the_rows_after_it(learned: tg.AnomalyDetector, n
     assert found.score[60] > clean.score[60]
     assert np.argmax(found.by_channel[60]) == 1
     assert np.abs(found.score[190:] - clean.score[190:]).max() < 0.5 * clean.score[20:].mean()
+
+
+def test_a_wild_reading_is_told_of_whatever_its_score(learned: tg.AnomalyDetector, now: Series) -> None:
+    values = now.values.copy()
+    values[60, 1], values[61:63, 1] = 1e30, -1e9
+    found = learned.apply(altered(now, values))
+    (note,) = [note for note in found.notes if "usual distances" in note]
+    channel, at = now.channels[1], time_text(now.times[60])
+    assert note.startswith(f"{channel} read 1e+30 at {at} (and 2 readings besides), more than 1,000 usual")
+    assert not any("usual distances" in note for note in learned.apply(now).notes)
+    verdict, state = learned.step(values[60], learned.start())
+    assert "read 1e+30" in verdict.notes[0]
+    assert learned.step(values[59], state)[0].notes == ()
+    assert "read 1e+30" in learned.step(values[60], learned.start(), learn=True)[0].notes[0]
 
 
 def test_a_jump_in_the_history_does_not_spoil_what_is_learned(normal: Series, later: Series) -> None:

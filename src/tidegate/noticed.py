@@ -26,6 +26,23 @@ def notes(
     return [*(_of_times(times, interval) if times is not None else []), *_of_values(values, names)]
 
 
+def beyond(
+    values: NDArray[np.float64], reach: NDArray[np.float64], far: float, names: Sequence[str], times: NDArray[np.int64]
+) -> list[str]:
+    """Readings (T, C) whose `reach`, the distance from the mean in usual ones, is beyond `far`; NaN = missing.
+
+    >>> beyond(np.array([[20.0], [1e30]]), np.array([[0.1], [1e28]]), 1e3, ("flow",), np.array([0, 10**9]))
+    ['flow read 1e+30 at 1970-01-01 00:00:01, more than 1,000 usual distances from its mean']
+    """
+    notes = []
+    for c in np.flatnonzero((reach > far).any(axis=0)).tolist():
+        row, more = int(np.nanargmax(reach[:, c])), int((reach[:, c] > far).sum()) - 1
+        others = f" (and {several(more, 'reading')} besides)" if more else ""
+        saw = f"{names[c]} read {values[row, c]:.6g} at {time_text(times[row])}{others}"
+        notes.append(f"{saw}, more than {far:,.0f} usual distances from its mean")
+    return notes
+
+
 def _of_times(times: NDArray[np.int64], interval: float) -> list[str]:
     """What is odd about strictly increasing times."""
     notes, steps = [], np.diff(times)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .rivals import Rival
 
     Measured = tuple[Calibration, list[tuple[float, float, float, float]], dict[str, Rival]]
+FAR = 1000.0  # usual distances from the mean: a reading beyond is told of by itself, whatever its score
 METHODS = {"prediction": (True, False), "reconstruction": (False, True), "both": (True, True)}
 
 
@@ -254,6 +255,10 @@ class AnomalyDetector:
             "times": np.array([times[-1], *((opened[-1], ended[-1]) if is_open else (0, 0))], dtype=np.int64),
         }
         notes = notes + [f"memory began anew at {time_text(times[i])}, after a gap" for i in cuts.tolist()]
+        if ((reach := np.abs(model.scale.apply(values))) > FAR).any():
+            from ..noticed import beyond
+
+            notes += beyond(values, reach, FAR, self.channels_, times)
         judged = verdicts.surprise
         return Found(
             name=name, channels=self.channels_, interval=self.interval_, times=times, values=values,
@@ -310,14 +315,9 @@ class AnomalyDetector:
         facts |= {"rivals": {name: r.calibration.to_spec() for name, r in self.rivals_.items()}}
         facts |= {"shapes": {path: list(a.shape) for path, a in self._naive().items()}, "tried": self.tried_}
         facts |= {"history": self.history_, "split": self.split_, "learned": self.learned_, "notes": self.notes_}
-        inside = {
-            "heads": self.model_.heads,
-            "alarming": self.model_.alarming,
-            "calibration": self.calibration_.to_spec(),
-        }
-        spec: dict[str, Any] = msgspec.to_builtins(
-            {"task": "anomaly", "params": asked.plain_params(self), **facts, **inside}
-        )
+        facts |= {"heads": self.model_.heads, "alarming": self.model_.alarming}
+        facts |= {"calibration": self.calibration_.to_spec(), "params": asked.plain_params(self)}
+        spec: dict[str, Any] = msgspec.to_builtins({"task": "anomaly", **facts})
         return spec
 
     def _arrays(self) -> verbs.Arrays:

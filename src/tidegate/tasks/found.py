@@ -47,7 +47,7 @@ class Verdict(msgspec.Struct, frozen=True):
     by_channel: dict[str, float]
     expected: dict[str, float]
     notes: tuple[str, ...] = ()
-    """while learning: what was noticed of the stream"""
+    """what was noticed: a reading far beyond all that was learned; while learning, a drift"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,8 @@ class Found:
         expected = dict(zip(self.channels, self.expected[row].tolist(), strict=True))
         scores = (float(self.score[row]), float(self.score_fast[row]), float(self.p_value[row]), float(self.bar[row]))
         state = (bool(self.alarm[row]), bool(self.open[row]), str(self.reason[row]))
-        return Verdict(int(self.times[row]), *scores, *state, shares, expected)
+        notes = self.notes if len(self) == 1 else ()
+        return Verdict(int(self.times[row]), *scores, *state, shares, expected, notes)
 
     def to_frame(self) -> polars.DataFrame:
         """A polars frame: time, score, score_fast, p_value, bar, alarm, open, reason, each channel's share of blame."""

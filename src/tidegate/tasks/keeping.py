@@ -63,7 +63,8 @@ def on(
         ready, seed = arrays, [task.seed, int(arrays["online/read"][0])]
         arrays = onward.step(arrays, lambda weights: _loss(weights, model.heads, ready, pace.back, noise, seed), pace)
     level, notes = _drift(arrays["online/level"], verdict.p_value, called)
-    return msgspec.structs.replace(verdict, notes=notes), State({**arrays, "online/level": level}, found.state.model)
+    verdict = msgspec.structs.replace(verdict, notes=(*verdict.notes, *notes))
+    return verdict, State({**arrays, "online/level": level}, found.state.model)
 
 
 def begin(model: Model, rows: int) -> Arrays:
