@@ -428,3 +428,30 @@ def test_beyond_the_ends_the_slope_is_judged_by_itself() -> None:
     trust = completer.model_.trust[:, 0].reshape(2, -1)
     assert trust[1, 1] == 1.0, "the slope of the history goes on, though between readings a line is as good"
     assert completer.linear_ == ()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 7])  # later rows that rise a little less than the first ones, by chance
+def test_a_slope_is_followed_whole_and_its_spread_grows_from_where_it_was_measured(seed: int) -> None:
+    values = np.cumsum(np.random.default_rng(seed).random(600))
+    shown = np.where(np.arange(600) < 300, values, np.nan)
+    completer = tg.Completer(training=tg.Training(epochs=5, batches=20), seed=seed).fit(shown[:300])
+    done = completer.apply(shown)
+    assert completer.model_.trust[1, 0] == 1.0
+    missed = np.abs(done.values[300:, 0] - values[300:])
+    assert missed.max() < 20 < np.abs(done.linear[-1, 0] - values[-1])
+    assert np.mean(missed <= 1.645 * done.std[300:, 0]) > 0.9
+    assert done.std[-1, 0] < 100, "wide, but of the size of what it is about"
+    checked = completer.model_.recipe.checked
+    np.testing.assert_allclose(done.std[310 + checked :, 0] / done.std[309 + checked : -1, 0], 1.0, atol=0.1)
+    assert done.std[-1, 0] > 10 * done.std[300 + checked, 0]
+    assert any("further from a reading than training could check" in note for note in done.notes)
+    assert not completer.apply(shown[: 300 + checked]).notes
+
+
+def test_amid_a_hole_longer_than_training_hides_it_says_that_the_spread_is_a_guess(learned: tg.Completer) -> None:
+    values = holed(rows=600, share=0.0).values
+    short, long = values.copy(), values.copy()
+    short[300:350, 1], long[300:380, 1] = np.nan, np.nan
+    assert not learned.apply(short).notes
+    (note,) = learned.apply(long).notes
+    assert note.endswith("a guess there: b")

@@ -7,7 +7,7 @@ guess is the last value. A cell that is hidden for training therefore looks exac
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -33,6 +33,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     net: Network
     direction: Direction
     length: Positive
+    checked: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """rows beyond the first and last reading up to which the spread was measured; 0: as far as a training window"""
 
     @property
     def looks_ahead(self) -> bool:

@@ -292,8 +292,14 @@ class Completer:
         if blank.any():
             empty = [channel for channel, none in zip(self.channels_, blank.any(axis=0), strict=True) if none]
             notes = [*notes, f"left empty, for want of a single reading here and in training: {', '.join(empty)}"]
+        filled = ~seen & ~blank
+        if (far := filled & filling.unchecked(facts, model.recipe)).any():
+            deep = ", ".join(
+                channel for channel, any_far in zip(self.channels_, far.any(axis=0), strict=True) if any_far
+            )
+            notes = [*notes, f"further from a reading than training could check, so `std` is a guess there: {deep}"]
         return Completed(
-            name=name, channels=self.channels_, times=times, filled=~seen & ~blank,
+            name=name, channels=self.channels_, times=times, filled=filled,
             values=np.where(seen, values, np.where(blank, np.nan, fill)),
             std=np.where(seen, 0.0, np.where(model.known, std, np.nan)),
             linear=np.where(seen, values, np.where(blank, np.nan, model.scale.undo(facts.guess[0]))),

@@ -127,7 +127,7 @@ def run(
     which = kinds(facts, model.recipe, ~np.isnan(z)[None])[0]
     fill = model.scale.undo((facts.guess + np.take_along_axis(model.trust, which, axis=0) * added)[0])
     std = np.sqrt(2.0) * np.exp(logs[0].astype(np.float64)) * model.widen[which]
-    std *= np.maximum(1.0, np.abs(facts.beyond[0]))  # further than training could hide, the error of a slope grows so
+    std *= np.maximum(1.0, _further(facts, model.recipe))  # than it was measured: the error of a slope grows so
     return fill, std * model.scale.spread, facts, {**before, **states, **_held(z, times, before)}
 
 
@@ -141,6 +141,21 @@ def kinds(facts: Around, recipe: Recipe, seen: Marks) -> NDArray[np.int64]:
     few = 2 * others < max(1, recipe.channels - 1)
     found: NDArray[np.int64] = np.where(facts.lone, 0, reach) + REACHES * few
     return found
+
+
+def unchecked(facts: Around, recipe: Recipe) -> Marks:
+    """Cells (T, C) further from readings than was hidden to measure the spread: far beyond, or amid a long hole."""
+    found: Marks = (_further(facts, recipe) > 1) | (facts.reach[0] > recipe.length / 4) & (facts.beyond[0] == 0)
+    found: Marks = np.asarray(
+        (_further(facts, recipe) > 1) | (facts.reach[0] > recipe.length / 4) & (facts.beyond[0] == 0)
+    )
+    return found & ~facts.lone[0]
+
+
+def _further(facts: Around, recipe: Recipe) -> Floats:
+    """How far cells (T, C) are beyond the last reading or before the first, in the rows that were `checked`."""
+    rows: Floats = np.abs(facts.beyond[0].astype(np.float64)) * recipe.length
+    return rows / (recipe.checked or recipe.length)
 
 
 def _ends(model: Model, told: Singles, cuts: list[tuple[int, int]]) -> list[Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHORTEST = 64  # rows of history, of which an eighth each judge and calibrate
 DRAWS = 16  # times that cells of a half of the later rows are hidden anew, to judge and to calibrate
 ENOUGH = 200  # hidden cells from which a kind of them has a trust or a calibration of its own
-FEW = 20  # from which all those beyond the ends, or all others, stand in for a kind of which there are not ENOUGH
+FEW = 20  # from which all those beyond the ends, or all between, stand in for a kind of which there are not ENOUGH
 NEAR = 2  # of the BINS, that are near to readings: less than 1.5 rows
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the network would add, the first of equals
 SURE, SURER = 1.0, 2.0  # standard errors from which a gain is no chance; beyond the ends, of which there are few places
@@ -168,10 +168,12 @@ class Trial:
         """The share of the network's answer that misses least on some cells; 0 where it gains no more than chance."""
         wanted, added = (a[which] - self.linear[which] for a in (self.truth, self.fill))
         missed = np.stack([np.bincount(self.stretch[which], np.abs(wanted - s * added), STRETCHES) for s in SHARES])
-        best = int(missed.sum(axis=1).argmin())
-        gain = (missed[0] - missed[best])[np.bincount(self.stretch[which], minlength=STRETCHES) > 0]
-        clear = len(gain) > 1 and gain.mean() > sure * gain.std(ddof=1) / np.sqrt(len(gain))
-        return SHARES[best] if clear else 0.0
+        missed, best = missed[:, np.bincount(self.stretch[which], minlength=STRETCHES) > 0], missed.sum(axis=1).argmin()
+        if not _clear(missed[0] - missed[best], sure):
+            return 0.0
+        if sure == SURER and not _clear(missed[-1] - missed[best], sure):
+            return SHARES[-1]  # a part of a slope, taken for a chance, would be far off far away
+        return SHARES[best]
 
     def mae(self, name: str, channel: int | None = None) -> float:
         """Mean absolute error of "fill", "linear" or "last"; of one channel."""
@@ -180,13 +182,18 @@ class Trial:
         return float(missed.mean()) if len(missed) else 0.0
 
 
+def _clear(gain: Floats, sure: float) -> bool:
+    """Whether a gain in each stretch of time is more than chance."""
+    return len(gain) > 1 and bool(gain.mean() > sure * gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
 def trial(model: Model, past: History, part: tuple[int, int], rng: np.random.Generator) -> Trial:
     """Hide cells of half of a part DRAWS times, each time of another half, and fill them."""
     c, (begun, ended), found = past.z.shape[1], part, []
     plain = msgspec.structs.replace(model, scale=Scale(np.zeros(c), np.ones(c)))
     naive = Recipe(channels=c, net=model.recipe.net, direction="past", length=past.length)
     for _ in range(DRAWS):
-        half = max((ended - begun) // 2, min(ended - begun, past.length))
+        half = _half(past, part)
         skipped = int(rng.integers(0, ended - begun - half + 1))
         some = slice(begun + skipped, begun + skipped + half)
         z, times = past.z[some], past.times[some]
@@ -200,6 +207,17 @@ def trial(model: Model, past: History, part: tuple[int, int], rng: np.random.Gen
     return Trial(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
+def _half(past: History, part: tuple[int, int]) -> int:
+    """Rows of a part that a draw fills: half of them, or a training window."""
+    rows = part[1] - part[0]
+    return max(rows // 2, min(rows, past.length))
+
+
+def _ends(rows: int, length: int) -> int:
+    """Rows that may be hidden at either end of so many."""
+    return min(length, rows // 2) // 2
+
+
 def _hidden(seen: Marks, length: int, rng: np.random.Generator) -> Marks:
     """Which of the observed cells (T, C) to hide: as `hide` does, and rows of each channel at both ends."""
     t, c = seen.shape
@@ -207,7 +225,7 @@ def _hidden(seen: Marks, length: int, rng: np.random.Generator) -> Marks:
     padded = np.zeros((windows * length, c), dtype=bool)
     padded[:t] = seen
     inside = hide(padded.reshape(windows, length, c), rng).reshape(padded.shape)[:t]
-    first, last = rng.integers(0, min(length, t // 2) // 2 + 1, (2, c))
+    first, last = rng.integers(0, _ends(t, length) + 1, (2, c))
     hidden: Marks = inside | (seen & ((at < first) | (at >= t - last)))
     return hidden
 
@@ -241,7 +259,8 @@ def finish(past: History, model: Model, seed: int) -> tuple[Model, list[int], di
     which = np.flatnonzero(~model.trust.any(axis=0)).tolist()
     facts = {"network": held.mae("fill"), "linear": held.mae("linear"), "last_value": held.mae("last")}
     each = [_errors(held, i) | {f"decided {name}": e for name, e in _errors(judged, i).items()} for i in range(c)]
-    return msgspec.structs.replace(model, widen=_widths(held)), which, facts, each
+    recipe = msgspec.structs.replace(model.recipe, checked=_ends(_half(past, past.parts[2]), past.length))
+    return msgspec.structs.replace(model, recipe=recipe, widen=_widths(held)), which, facts, each
 
 
 def _errors(trial: Trial, channel: int) -> Errors:
@@ -256,8 +275,8 @@ def _widths(held: Trial) -> Floats:
     if not len(ratio):
         return np.ones(filling.KINDS)
 
-    beyond = np.arange(filling.KINDS) % filling.REACHES < filling.ENDS
-    like = [ratio[beyond[held.kind] == of] for of in beyond]
+    place = np.minimum(np.arange(filling.KINDS) % filling.REACHES, filling.ENDS)  # of no reading, beyond, between
+    like = [ratio[place[held.kind] == of] for of in place]
     rest = [cells if len(cells) >= FEW else ratio for cells in like]
 
     def reached(level: float) -> Floats:
