@@ -411,3 +411,13 @@ def test_the_report_of_a_fit_with_plans_bears_holes(
     words = ["--known", "price,open", "--horizon", 7, "--lookback", 30, "--report", tmp_path / "r.html"]
     tidegate("fit", "forecast", tmp_path / "h.csv", "-o", tmp_path / "m.safetensors", *words)
     assert "What was forecast, and what came" in (tmp_path / "r.html").read_text()
+
+
+def test_a_plan_at_a_finer_pace_is_refused_and_not_thinned_out() -> None:
+    hours = np.arange(4) * HOUR
+    finer = check(np.arange(16.0)[:, None], hours[0] + np.arange(16) * HOUR // 4, ["price"], name="plan")
+    with pytest.raises(tg.DataError, match="a row every 15 min") as error:
+        coming.planned(finer, ("price",), hours, 3600.0, True)
+    assert "every 1 h" in str(error.value)
+    every = check(np.arange(4.0)[:, None], hours, ["price"], name="plan")
+    np.testing.assert_array_equal(coming.planned(every, ("price",), hours, 3600.0, True)[:, 0], np.arange(4.0))

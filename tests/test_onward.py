@@ -179,6 +179,22 @@ def test_another_length_of_the_window_begins_it_anew(name: str, tasks: dict[str,
 
 
 @every_task
+def test_rows_that_were_not_learned_from_part_what_lay_before_them_from_what_comes(
+    name: str, tasks: dict[str, Any], later: Series
+) -> None:
+    task, begins = tasks[name], {"anomaly": "hidden", "complete": "past"}
+    _, state = onwards(task, later[:150])
+    steps = int(state.arrays["online/steps"][0])
+    for paused in (onwards(task, later[150:153], state, learn=False)[1], task.apply(later[150:153], state).state):
+        _, after = onwards(task, later[153:173], paused)
+        assert (after.arrays["online/steps"][0], after.arrays["online/filled"][0]) == (steps, 20)
+        rows = after.arrays["online/rows"][-20:]
+        np.testing.assert_array_equal(rows, task.model_.scale.apply(later.values[153:173]))
+        if name in begins:
+            np.testing.assert_array_equal(after.arrays["online/first"], paused.arrays[begins[name]])
+
+
+@every_task
 def test_a_target_is_refused_where_nothing_is_learned(name: str, tasks: dict[str, Any], later: Series) -> None:
     with pytest.raises(tg.SettingError, match="target or an id without learn=True"):
         tasks[name].step(later.values[0], tasks[name].start(), target=later.values[0])

@@ -213,7 +213,7 @@ class AnomalyDetector:
         target   while learning: what is known of this reading, True = abnormal, False = normal
         """
         self._fitted()
-        verbs.stated(state)
+        state = verbs.stated(state, learn)
         verbs.unasked(learn, target)
         values = verbs.row(reading, self.channels_)
         now = verbs.moment(self._ticks(state, 1)[0] if time is None else time)
@@ -349,8 +349,7 @@ class AnomalyDetector:
         arrays = file.arrays(_implied(spec))
         detector = cls(**msgspec.structs.asdict(spec.params))
         scale = Scale(arrays["scale/center"], arrays["scale/spread"])
-        normal = verbs.built(Normal, arrays, "normal")
-        weights = verbs.under(arrays, "network")
+        weights, normal = verbs.under(arrays, "network"), verbs.built(Normal, arrays, "normal")
         detector.model_ = Model(spec.heads, weights, scale, normal, arrays["band"], spec.alarming)
         detector.calibration_ = Calibration.from_arrays(spec.calibration, verbs.under(arrays, "calibration"))
         detector.channels_, detector.interval_, detector.clock_ = spec.channels, spec.interval, spec.clock

@@ -240,6 +240,10 @@ def planned(ahead: Any, known: tuple[str, ...], ticks: Times, interval: float, c
     place = np.rint((times - ticks[0]) / (interval * SECOND)).astype(np.int64)
     values = np.full((len(ticks), len(known)), np.nan)
     inside = (place >= 0) & (place < len(ticks))
+    if len(place[inside]) > len(np.unique(place[inside])):
+        saw = f"ahead= has a row every {span_text(series.interval)}"
+        wanted = f"every {span_text(interval)}, as the history"
+        raise DataError(saw, wanted=wanted, do="resample it, or give only those rows", where=series.name)
     values[place[inside]] = series.values[inside]
     if np.isnan(values).any():
         row, column = np.argwhere(np.isnan(values))[0]

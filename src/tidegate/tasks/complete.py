@@ -255,7 +255,7 @@ class Completer:
         target   while learning: the reading as it really was, where what was missing is known by now
         """
         self._fitted()
-        verbs.stated(state)
+        state = verbs.stated(state, learn)
         verbs.unasked(learn, target)
         values, last = verbs.row(reading, self.channels_), int(state.arrays["time"][0])
         ahead = last + round(self.interval_ * SECOND) if self.clock_ else int(self._ticks(state, 1)[0])

@@ -145,11 +145,9 @@ def kinds(facts: Around, recipe: Recipe, seen: Marks) -> NDArray[np.int64]:
 
 def unchecked(facts: Around, recipe: Recipe) -> Marks:
     """Cells (T, C) further from readings than was hidden to measure the spread: far beyond, or amid a long hole."""
-    found: Marks = (_further(facts, recipe) > 1) | (facts.reach[0] > recipe.length / 4) & (facts.beyond[0] == 0)
-    found: Marks = np.asarray(
-        (_further(facts, recipe) > 1) | (facts.reach[0] > recipe.length / 4) & (facts.beyond[0] == 0)
-    )
-    return found & ~facts.lone[0]
+    amid: Marks = (facts.beyond[0] == 0) & (facts.reach[0] > recipe.length / 4)
+    found: Marks = ~facts.lone[0] & (amid | (_further(facts, recipe) > 1))
+    return found
 
 
 def _further(facts: Around, recipe: Recipe) -> Floats:

@@ -193,7 +193,7 @@ class Forecaster:
         ahead    the next `horizon` rows of what is known ahead, as in `apply`
         """
         self._fitted()
-        verbs.stated(state)
+        state = verbs.stated(state, learn)
         verbs.unasked(learn, target)
         values = verbs.row(reading, self._columns)
         now = verbs.moment(self._next(state, 1)[0] if time is None else time)

@@ -112,8 +112,7 @@ class Found:
         expected = dict(zip(self.channels, self.expected[row].tolist(), strict=True))
         scores = (float(self.score[row]), float(self.score_fast[row]), float(self.p_value[row]), float(self.bar[row]))
         state = (bool(self.alarm[row]), bool(self.open[row]), str(self.reason[row]))
-        notes = self.notes if len(self) == 1 else ()
-        return Verdict(int(self.times[row]), *scores, *state, shares, expected, notes)
+        return Verdict(int(self.times[row]), *scores, *state, shares, expected, self.notes if len(self) == 1 else ())
 
     def to_frame(self) -> polars.DataFrame:
         """A polars frame: time, score, score_fast, p_value, bar, alarm, open, reason, each channel's share of blame."""

@@ -50,9 +50,11 @@ def on(
     pace, verdict, model = onward.asked(learn, alarms=True), found.verdict(), task.model_
     rows, arrays = pace.back + WAIT, found.state.arrays
     if "online/rows" not in arrays:
-        arrays = {**arrays, **begin(model, rows), "online/first": before["hidden"], "online/held": before["held"]}
+        arrays = {**arrays, **begin(model, rows)}
     elif len(arrays["online/rows"]) != rows:
         arrays = {**arrays, **window(model.heads, rows)}
+    if not arrays["online/filled"][0]:
+        arrays = {**arrays, "online/first": before["hidden"], "online/held": before["held"]}
     arrays = _moved(model, arrays, before, found)
     called = verdict.alarm or verdict.open or verdict.bar > found.threshold.value
     arrays["online/told"] = _told(arrays["online/told"], verdict, called, target, pace.always)

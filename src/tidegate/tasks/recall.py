@@ -34,9 +34,10 @@ def on(
         values = np.where(np.isnan(values), verbs.row(target, task.channels_), values)
     if "online/rows" not in arrays:
         arrays = {**arrays, **begin(model.recipe, model.weights, pace.back)}
-        arrays |= {f"online/{to}": before.arrays[of] for of, to in STARTS.items()}
     elif len(arrays["online/rows"]) != pace.back:
         arrays = {**arrays, **window(model.recipe, pace.back)}
+    if not arrays["online/filled"][0]:
+        arrays = {**arrays, **{f"online/{to}": before.arrays[of] for of, to in STARTS.items()}}
     arrays = _moved(model, arrays, model.scale.apply(values), times, task.interval_)
     arrays["online/read"] = arrays["online/read"] + 1
     if arrays["online/filled"][0] == pace.back and onward.due(arrays, pace):

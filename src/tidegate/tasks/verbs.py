@@ -125,11 +125,16 @@ def chosen(task: Any, sizes: Mapping[str, tuple[Network, Any]]) -> Network:
     return msgspec.structs.replace(net, cell=one_of("cell", task.cell, CELLS))
 
 
-def stated(state: Any) -> State:
-    """What was given as the state of a stream, if it is one."""
+def stated(state: Any, learn: object = False) -> State:
+    """What was given as the state of a stream, if it is one; without `learn`, what is learned later begins anew.
+
+    The window that is learned from holds neighbours in time: it must not join what lay before and after other rows.
+    """
     if not isinstance(state, State):
         raise SettingError(f"{state!r:.60} as the state of a stream", wanted="that of start(), or of the last step")
-    return state
+    if learn or not state.arrays.get("online/filled", np.zeros(1)).any():
+        return state
+    return State({**state.arrays, "online/filled": np.zeros(1, np.int64)}, state.model)
 
 
 def ticks(rows: int, interval: float, seen: int, last: int | None) -> NDArray[np.int64]:
