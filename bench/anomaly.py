@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from sections import put
+from sections import made, put
 
 import tidegate as tg
 from tidegate import calibrate, demo, metrics
@@ -160,8 +159,7 @@ def main() -> None:
         lines += budgets(seeds)
         print("\n".join(lines), flush=True)
     if not args.quick and not args.only:
-        how = f"{len(seeds)} seeds, {platform.machine()}, {time.time() - began:.0f} s"
-        put("anomaly", "\n".join([f"Made by `python bench/anomaly.py`: {how}.", *lines]))
+        put("anomaly", "\n".join([made("anomaly", f"{len(seeds)} seeds", began), *lines]))
 
 
 if __name__ == "__main__":

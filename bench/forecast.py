@@ -17,7 +17,6 @@ GRU over the segments of the past, its state repeated for every segment of the f
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sections import put
+from sections import made, put
 
 import tidegate as tg
 from tidegate import train
@@ -213,8 +212,7 @@ def main() -> None:
         lines += tutorial_table(draws)
     print("\n".join(lines))
     if not args.only and not args.quick:
-        how = f"{seeds} seeds, {platform.machine()}, {time.time() - began:.0f} s"
-        put("forecast", "\n".join([f"Made by `python bench/forecast.py`: {how}.", *lines]))
+        put("forecast", "\n".join([made("forecast", f"{seeds} seeds", began), *lines]))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sections import put
+from sections import made, put
 
 import tidegate as tg
 from tidegate.online import Rule
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, printed only")
     args = parser.parse_args()
     seeds = 1 if args.quick else args.seeds
-    lines = ["| task | learn | error, by quarters | us a reading |", "|---|---|---|---|"]
+    began, lines = time.time(), ["| task | learn | error, by quarters | us a reading |", "|---|---|---|---|"]
     for make in (detect, forecast, complete, classify, tag):
         runs = [make(seed) for seed in range(seeds)]
         for learn in [False, *([pace(make, rate) for rate in args.rates] or [True])]:
@@ -157,8 +157,8 @@ def main() -> None:
             print(lines[-1], flush=True)
     if not args.rates and not args.quick:
         told = " ".join(str(__doc__).split("\n\n")[2].split())
-        how = f"{seeds} seed{'s' * (seeds > 1)}"
-        put("learning", f"## Learning on\n\n`python bench/learning.py`, {how}: {told}\n\n" + "\n".join(lines))
+        how = made("learning", f"{seeds} seed{'s' * (seeds > 1)}", began)
+        put("learning", f"## Learning on\n\n{told}\n\n" + "\n".join([*lines, "", how]))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Learning online, one reading at a time: what is solved, how soon, at what cost, the naive rule beside.
 
-    python bench/online.py                     # all tables, written to bench/results.md
-    python bench/online.py --quick             # two seeds, printed only
+    python bench/online.py                      # all tables, written to bench/results.md
+    python bench/online.py --quick              # one seed, printed only
     python bench/online.py --only delay
-    DEEP_RIVER=/tmp/river/bin/python python bench/online.py --only cost     # deep-river beside, in its own environment
+    DEEP_RIVER=PATH/TO/python python bench/online.py --only cost     # deep-river beside, in its own environment
 
 Every table is made with `Rule()` as it is; a row names the cell and the rule, nothing is set for a problem. Answers are
 given before the target is learned (prequential). Electricity and water need the data folder beside the project
@@ -16,7 +16,6 @@ import argparse
 import csv
 import gzip
 import os
-import platform
 import subprocess
 import time
 import warnings
@@ -248,12 +247,12 @@ def river() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two seeds, printed only")
+    parser.add_argument("--quick", action="store_true", help="one seed, printed only")
     tables = {"delay": delay, "series": series, "electricity": electricity, "cost": cost}
     parser.add_argument("--only", choices=list(tables))
     parser.add_argument("--seeds", type=int, default=20)
     args = parser.parse_args()
-    seeds, began, lines = range(2 if args.quick else args.seeds), time.time(), []
+    seeds, began, lines = range(1 if args.quick else args.seeds), time.time(), []
     if not DATA.is_dir():
         print(f"electricity is left out: no {DATA}")
         del tables["electricity"]
@@ -263,10 +262,7 @@ def main() -> None:
             print("\n".join(made), flush=True)
             lines += made
     if not args.quick and not args.only:
-        how = (
-            f"{len(seeds)} seeds, {platform.machine()}, {cpu.engine()}, {time.time() - began:.0f} s; all with {Rule()}"
-        )
-        put("online", "\n".join([f"Made by `python bench/online.py`: {how}.", *lines]))
+        put("online", "\n".join([made("online", f"{len(seeds)} seeds, all with {Rule()}", began), *lines]))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,10 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
+
+from tidegate.kernels import cpu
 
 RESULTS = Path(__file__).parent / "results.md"
 
@@ -22,15 +25,32 @@ def put(name: str, text: str, file: Path = RESULTS) -> None:
 
 
 def make(script: str, tables: dict[str, Callable[[], Iterable[str]]], how: str, keep: bool) -> None:
-    """Print each table line by line and, if `keep`, write it as soon as it is whole: one that fails loses no other."""
+    """Print each table line by line and, if `keep`, write it as soon as it is whole: one that fails loses no other.
+
+    A section of the script's own name, of an earlier form of this file, goes.
+    """
+    if keep:
+        drop(script)
     for name, table in tables.items():
         began, lines = time.time(), []
         for line in table():
             print(line, flush=True)
             lines.append(line)
         if keep:
-            made = f"Made by `python bench/{script}.py`: {how}, {platform.machine()}, commit {_commit()}"
-            put(f"{script} {name}", "\n".join([*lines, "", f"{made}, {time.time() - began:.0f} s."]))
+            put(f"{script} {name}", "\n".join([*lines, "", made(script, how, began)]))
+
+
+def drop(name: str, file: Path = RESULTS) -> None:
+    """Take a section out of the file, if it is there."""
+    if file.exists():
+        old = file.read_text()
+        file.write_text(re.sub(f"<!-- {name} -->.*?<!-- /{name} -->\n*", "", old, flags=re.DOTALL))
+
+
+def made(script: str, how: str, began: float) -> str:
+    """What a table was made by: the command, the machine, the versions, the seconds since `began`."""
+    where = f"{platform.machine()}, {cpu.engine()}, torch {version('torch')}"
+    return f"Made by `python bench/{script}.py`: {how}, {where}, commit {_commit()}, {time.time() - began:.0f} s."
 
 
 def _commit() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -235,6 +236,39 @@ def test_a_short_past_is_noted_and_still_answered(forecaster: tg.Forecaster, ser
     coming = forecaster.apply(series[900:903])
     assert np.isfinite(coming.mean).all()
     assert coming.notes == ("only 3 of 48 rows were read so far",)
+
+
+def test_bands_are_not_narrower_where_hardly_anything_was_read(forecaster: tg.Forecaster, series: Series) -> None:
+    forecaster = copy.copy(forecaster)
+    forecaster.model_ = msgspec.structs.replace(forecaster.model_, follows=0.5)
+    assert (forecaster.apply(series[900:903]).breadth >= 1).all()
+    state, after = forecaster.apply(series[800:900]).state, int(series.times[-1]) + 100 * 3600 * SECOND
+    coming, _ = forecaster.step(series.values[0], state, time=after)
+    assert (coming.breadth >= 1).all()
+    assert coming.notes == ("less than half of the last 48 rows were read of a, b: bands may be too narrow",)
+
+
+def test_a_wild_reading_is_told_of(forecaster: tg.Forecaster, series: Series) -> None:
+    values = series.values[800:900].copy()
+    values[50, 1] = 1e9
+    (note,) = forecaster.apply(check(values, series.times[800:900], series.channels)).notes
+    assert note.startswith("b read 1e+09 at")
+
+
+def test_a_cycle_longer_than_a_window_is_told_of() -> None:
+    t = np.arange(1200)
+    values = np.sin(2 * np.pi * t / 96)[:, None] + 0.05 * np.random.default_rng(0).standard_normal((1200, 1))
+    short, long = (tg.Forecaster(horizon=12, lookback=lookback, **QUICK).fit(values) for lookback in (24, 100))
+    assert any("readings repeat after about 9" in note for note in short.notes_), short.notes_
+    assert not any("repeat" in note for note in long.notes_)
+
+
+def test_what_stands_still_does_not_count_in_the_coverage() -> None:
+    still = np.column_stack([waves(900).values, np.full(900, 5.0)])
+    test = tg.Forecaster(horizon=6, lookback=24, **QUICK).fit(still[:700]).backtest(still[600:])
+    inside = (test.truth >= test.quantile(0.05)) & (test.truth <= test.quantile(0.95))
+    assert test.coverage(0.9) == pytest.approx(inside[:, :, :-1].mean())
+    assert inside[:, :, -1].mean() != pytest.approx(inside[:, :, :-1].mean())
 
 
 def test_missing_values_and_a_constant_channel_survive_training() -> None:

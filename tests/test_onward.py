@@ -388,7 +388,9 @@ def test_a_forecaster_learns_from_each_window_once(tasks: dict[str, Any], later:
 def test_a_forecast_in_which_the_network_has_no_share_teaches_nothing(tasks: dict[str, Any], later: Series) -> None:
     task = copy.copy(tasks["forecast"])
     task.model_ = msgspec.structs.replace(task.model_, share=0.0)
-    assert onwards(task, later[:60])[1].arrays["online/steps"][0] == 0
+    said, state = onwards(task, later[:60])
+    assert state.arrays["online/steps"][0] == 0
+    assert said.notes[-1] == "nothing is learned: the network has no part in the answer"
 
 
 def test_a_forecast_has_no_target(tasks: dict[str, Any], later: Series) -> None:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 FENCE = 3.0
 """How far beyond the 1 % and 99 % points a value still counts, as a multiple of the distance between the two."""
 
+FAR = 1000.0
+"""A reading that is further from the mean, in spreads, is told of by itself, whatever is made of it."""
+
 ROUNDING = 1e-14
 """A spread below this part of the channel's size is the rounding of a constant, not movement."""
 

@@ -271,8 +271,8 @@ def _where(epochs: list[int]) -> list[dict[str, Any]]:
 
 
 def _loss_layout(mean: Curve, shapes: list[dict[str, Any]]) -> dict[str, Any]:
-    every = [loss for _, *pair in mean for loss in pair if loss > 0]
-    wide = bool(every) and max(every) > 30 * min(every)
+    every = [loss for _, *pair in mean for loss in pair if loss == loss]
+    wide = bool(every) and max(every) > 30 * min(every) > 0
     return {
         "height": 300, "margin": {"l": 52, "r": 12, "t": 30, "b": 44}, "showlegend": True, "hovermode": "x unified",
         "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, "shapes": shapes,

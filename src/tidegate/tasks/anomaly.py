@@ -21,7 +21,7 @@ from .. import calibrate, save
 from ..calibrate import AlarmState, Calibration, Threshold
 from ..errors import ModelFileError
 from ..save import File
-from ..scale import Scale
+from ..scale import FAR, Scale
 from ..series import Series, time_text
 from ..settings import SIZES, Alarming, Epoch, Network, Onward, Size, Training, Tried, Window, one_of, rate
 from ..surprise import SPANS, Normal
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .rivals import Rival
 
     Measured = tuple[Calibration, list[tuple[float, float, float, float]], dict[str, Rival]]
-FAR = 1000.0  # usual distances from the mean: a reading beyond is told of by itself, whatever its score
 METHODS = {"prediction": (True, False), "reconstruction": (False, True), "both": (True, True)}
 
 

@@ -21,10 +21,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import save
+from .. import noticed, save
 from ..errors import DataError, ModelFileError, SettingError
 from ..save import File
-from ..scale import Scale, learn as learn_scale
+from ..scale import FAR, Scale, learn as learn_scale
 from ..series import Series
 from ..settings import Beside, Epoch, Network, Onward, Size, Training, Tried
 from ..windows import on_grid, windows
@@ -144,7 +144,8 @@ class Forecaster:
         self.model_, self.errors_, self.split_ = model, errors, parts
         self.history_, self.device_, self.tried_ = found.run.history, found.run.device, found.tried
         few = self._few(len(past(found.net).origins("calibrate")))
-        self.notes_ = [*series.notes, *filter(None, [*found.notes, found.run.stopped, few]), self._shared()]
+        cycle = practice.cycle(past(found.net))
+        self.notes_ = [*series.notes, *filter(None, [*found.notes, found.run.stopped, few, cycle]), self._shared()]
         self.fingerprint_ = self._fingerprint()
         return self
 
@@ -252,6 +253,7 @@ class Forecaster:
             *told[1],
             *coming.hurry(times, last if state.arrays["clock"][1] else None, interval),
             *self._doubts(known[:, : form.channels], seen),
+            *noticed.beyond(*self._reach(values[:, : form.channels]), self.channels_, times),
         ]
         ticks, past = coming.after(times[-1], form.horizon, interval), known[:, : form.channels]
         u = self._features(known[:, form.channels :], ahead, ticks, times[-1:])
@@ -279,10 +281,17 @@ class Forecaster:
 
     def _doubts(self, known: NDArray[np.float64], seen: int) -> list[str]:
         """What makes this forecast worth less than others."""
-        lookback, empty = len(known), np.isnan(known).all(axis=0)
-        silent = ", ".join(np.array(self.channels_)[empty])
+        lookback, count = len(known), (~np.isnan(known)).sum(axis=0)
+        silent, scarce = (
+            ", ".join(np.array(self.channels_)[of]) for of in (count == 0, (count > 0) & (2 * count < lookback))
+        )
         found = [f"only {seen} of {lookback} rows were read so far"] if seen < lookback else []
+        if scarce and not found:
+            found = [f"less than half of the last {lookback} rows were read of {scarce}: bands may be too narrow"]
         return found + ([f"no forecast of {silent}: nothing was read in {lookback} rows"] if silent else [])
+
+    def _reach(self, values: Floats) -> tuple[Floats, Floats, float]:
+        return values, np.abs(self.model_.scale.apply(values)), FAR
 
     def _times(self, series: Series, state: State) -> NDArray[np.int64]:
         if series.clock:

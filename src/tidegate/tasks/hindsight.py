@@ -7,6 +7,7 @@ The linear map, their shares and the quantiles stay those of `fit`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def on(
     if arrays["online/filled"][0] == rows and onward.due(arrays, pace) and model.share:
         z, u = arrays["online/rows"][:, :c], features(model, arrays["online/rows"], row[1], task.interval_)
         arrays = onward.step(arrays, lambda weights: loss(weights, model, z, u), pace, many=True)
-    return said, State(arrays, said.state.model)
+    notes = said.notes if model.share else (*said.notes, "nothing is learned: the network has no part in the answer")
+    return replace(said, notes=notes), State(arrays, said.state.model)
 
 
 def begin(model: Model, rows: int) -> Arrays:

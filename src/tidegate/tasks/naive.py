@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 NAMES = ("last_value", "drift", "seasonal", "linear")
 STRENGTHS = tuple(10.0**power for power in range(-5, 4))  # of the penalty on the linear map
 SAMPLED = 512  # windows from which the period is found
+FURTHEST = 8  # windows: no longer period is looked for
 
 
 class Rules(msgspec.Struct, frozen=True, eq=False):
@@ -71,10 +72,32 @@ def period(x: Floats, y: Floats) -> int:
 
     By the mean absolute error; only periods inside a window can be used. 1 where none is better than the last value.
     """
+    return missed(x, y)[0]
+
+
+def missed(x: Floats, y: Floats) -> tuple[int, float]:
+    """That period, and the mean absolute error with it."""
     some = np.linspace(0, len(x) - 1, min(SAMPLED, len(x))).astype(np.int64)
     x, y = x[some], y[some]
     misses = [float(np.nanmean(np.abs(y - x[:, _season(p, y.shape[1], x.shape[1])]))) for p in range(1, x.shape[1] + 1)]
-    return int(np.argmin(np.round(misses, 6))) + 1
+    best = int(np.argmin(np.round(misses, 6)))
+    return best + 1, misses[best]
+
+
+def longer(z: NDArray[np.float64], lookback: int, miss: float) -> int:
+    """The period of rows (T, C), longer than a window, that would miss by less than half of `miss`; 0 if none does.
+
+    >>> wave = np.sin(2 * np.pi * np.arange(400) / 50)[:, None]
+    >>> longer(wave, lookback=20, miss=0.5), longer(wave, lookback=20, miss=0.0)
+    (50, 0)
+    """
+    most = min(FURTHEST * lookback, len(z) // 3)
+    misses = np.array([np.nanmean(np.abs(z[p:] - z[:-p])) for p in range(lookback + 1, most + 1)])
+    if not len(misses) or not misses.min() < miss / 2:
+        return 0
+    first = int(np.argmax(misses < 1.1 * misses.min() + 1e-6))  # not two or three times the period
+    near = misses[first : first + 1 + (lookback + first) // 8]
+    return lookback + 1 + first + int(np.argmin(np.round(near, 6)))
 
 
 class Ridge:

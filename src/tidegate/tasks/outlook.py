@@ -107,11 +107,16 @@ class Backtest:
         return self.mean + self.breadth[:, None] * quantiles(self.levels, self.bands, measured(self.levels, q))
 
     def coverage(self, level: float = 0.9) -> float:
-        """The share of what came that lay inside the band meant to hold `level` of it; NaN where nothing came."""
+        """The share of what came that lay inside the band meant to hold `level` of it; NaN where nothing came.
+
+        Channels that never move are left out, if others do: of what stands still any band holds all.
+        """
         if not isinstance(level, float | int | np.number) or not 0 < level < 1:
             raise SettingError(f"a band meant to hold {level!r}", wanted="a share between 0 and 1, as 0.9")
         within = (self.truth >= self.quantile((1 - level) / 2)) & (self.truth <= self.quantile((1 + level) / 2))
-        known = ~np.isnan(self.truth + self.mean)
+        known, rows = ~np.isnan(self.truth + self.mean), self.truth.reshape(-1, self.truth.shape[-1])
+        moves = np.fmax.reduce(rows) > np.fmin.reduce(rows)
+        known &= moves | ~moves.any()
         return float(within[known].mean()) if known.any() else float("nan")
 
     @property

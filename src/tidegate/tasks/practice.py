@@ -42,6 +42,7 @@ SURE = 1.64  # standard errors below what was measured: one time in twenty it is
 PASSES = 16  # over all windows, in an epoch, at most
 SIXTHS = 6  # parts of the training stretch
 STILL = 0.1  # spreads: a channel whose windows usually move less is a still one, now and then stirred
+ROWS = 20_000  # the last of the training stretch, in which a longer period is looked for
 JUDGED = 1500  # origins at most, evenly spaced, by which choices are made and quantiles measured
 
 
@@ -232,6 +233,18 @@ def rules(past: History) -> tuple[Rules, Rules]:
     x, y, _ = past.gather(pairs[:: max(1, len(pairs) // naive.SAMPLED)])
     season = np.array([naive.period(x, y)], dtype=np.int64)
     return Rules(season, first.map(best)), Rules(season, ridge.map(best))
+
+
+def cycle(past: History) -> str:
+    """A note where readings repeat after more rows than a window holds, which would serve far better."""
+    x, y, _ = past.gather(past.pairs("train")[:: max(1, len(past.pairs("train")) // naive.SAMPLED)])
+    some = np.linspace(0, past.form.channels - 1, min(past.form.channels, 8)).astype(np.int64)
+    first, stop = past.parts["train"]
+    found = naive.longer(past.z[max(first, stop - ROWS) : stop, some], past.form.lookback, naive.missed(x, y)[1])
+    if not found:
+        return ""
+    what = f"readings repeat after about {found:,} rows, more than lookback={past.form.lookback:,} can see"
+    return f"{what}: lookback={found:,} or more may do far better"
 
 
 def _add(ridge: naive.Ridge, past: History, pairs: NDArray[np.int64]) -> None:

@@ -152,6 +152,8 @@ def ahead(model: Model, z: Floats, u: Floats | None = None, *, rules: bool = Fal
         moved = coming.does(model.coming.effect, u[:, lookback:])
         found = {name: y + moved for name, y in found.items()}
     wider = bands.breadth(bands.spread(read.x).reshape(n, c), model.usual, model.follows)
+    few = 2 * (~np.isnan(z)).sum(axis=1) < lookback  # what was hardly read looks calm, and is not
+    wider = np.where(few, np.maximum(wider, 1.0), wider)
     if not rules:
         return {OURS: found[OURS]}, wider
     x, last = (read.x, read.last) if u is None else _each(z)
