@@ -110,7 +110,7 @@ def test_fit_writes_a_model_and_says_how_well_it_does_beside_the_rules(
     out = tmp_path / "m.safetensors"
     result = tidegate("fit", task, data[task], "-o", out, *OPTIONS[task])
     assert result.stdout == ""
-    rule = {"forecast": "seasonal", "complete": "linear"}.get(task, "largest class")
+    rule = {"forecast": "seasonal", "complete": "last_value"}.get(task, "largest class")
     for said in ("learned from ", "2 epochs", "m.safetensors", rule):
         assert said in result.stderr
     assert type(tg.load(out)) is TASKS[task]()

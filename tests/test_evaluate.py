@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
 
 import tidegate as tg
-from tidegate import evaluate
+from tidegate import chance, evaluate, measures
 from tidegate.series import SECOND, Series, check
+
+DRAW = "as far as these rows can tell"
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +125,210 @@ def test_only_what_was_learned_counts_as_the_history(steady: Series) -> None:
     assert detector.left_out_ == [(100 * SECOND, 119 * SECOND), (1100 * SECOND, 1109 * SECOND)]
     assert evaluate.split_notes(detector, steady, steady[1300:]) == []
     assert "planted in the 318 rows" in evaluate.planted(detector, steady).what
+
+
+# --- better is more than chance: the tables of the other tasks --------------------------------------------------------
+
+
+def saying(task: Any, change: Callable[[Any], Any]) -> Any:
+    """A fitted task that answers as it does, but for what a test changes."""
+    found = copy.copy(task)
+    found.apply = lambda X: change(task.apply(X))
+    return found
+
+
+@pytest.fixture(scope="module")
+def switched() -> tuple[np.ndarray, np.ndarray]:
+    """A switch as a sensor tells it, so that each row alone says everything."""
+    state = np.cumsum(np.random.default_rng(0).random(1200) < 0.03) % 2
+    return (state + 0.1 * np.random.default_rng(1).standard_normal(1200))[:, None], state
+
+
+@pytest.fixture(scope="module")
+def tagger(switched: tuple[np.ndarray, np.ndarray]) -> tg.Tagger:
+    training = tg.Training(epochs=2, batches=4, batch=8)
+    return tg.Tagger(network=tg.Network(hidden=6), training=training).fit(*switched)
+
+
+@pytest.fixture(scope="module")
+def completer(steady: Series) -> tg.Completer:
+    return tg.Completer(network=tg.Network(hidden=4), training=tg.Training(epochs=1, batches=2, batch=4)).fit(steady)
+
+
+@pytest.fixture(scope="module")
+def sequences() -> tuple[np.ndarray, np.ndarray]:
+    """Forty sequences of two levels."""
+    y = np.arange(40) % 2
+    return y[:, None] + 0.1 * np.random.default_rng(0).standard_normal((40, 20)), y
+
+
+@pytest.fixture(scope="module")
+def classifier(sequences: tuple[np.ndarray, np.ndarray]) -> tg.Classifier:
+    return tg.Classifier(network=tg.Network(hidden=4), training=tg.Training(epochs=2, batches=2)).fit(*sequences)
+
+
+def test_of_the_rows_that_judged_it_a_tagger_is_told_what_fit_said(
+    tagger: tg.Tagger, switched: tuple[np.ndarray, np.ndarray]
+) -> None:
+    x, y = switched
+    last, first = tagger.split_["judge"], tagger.split_["train"]
+    judged = np.where(np.arange(len(y)) < len(y) - last, np.nan, y)
+    table = measures.tagger(tagger, tg.read(x), [judged], history=(tg.read(x[:first]), [y[:first]]))
+    assert table.verdict == tagger.verdict_.replace("held-out rows", "these rows")
+    held = measures.tagger_held_out(tagger)
+    assert held.verdict == tagger.verdict_
+    assert [row.name for row in held.rows] == [row.name for row in table.rows]
+    assert held.baseline_wins == table.baseline_wins == (not tagger.verdict_.startswith("better than"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (slice(77, 80), f"no better than a simple rule, {DRAW}: logistic regression 100.0 % of these rows right"),
+        (slice(77, 380), f"no better than a simple rule, {DRAW}: "),  # in one stretch: two witnesses or three
+        (slice(None, None, 9), "a simple rule does better: logistic regression 100.0 % of these rows right, the"),
+    ],
+)
+def test_a_few_rows_or_one_stretch_make_no_tagger_worse(
+    tagger: tg.Tagger, switched: tuple[np.ndarray, np.ndarray], wrong: slice, said: str
+) -> None:
+    x, y = switched
+
+    def off(found: Any) -> Any:
+        label = y.copy()
+        label[wrong] = 1 - label[wrong]
+        return dataclasses.replace(found, label=label)
+
+    table = measures.tagger(saying(tagger, off), tg.read(x), [y], history=(tg.read(x), [y]))
+    assert table.verdict.startswith(said)
+    assert table.baseline_wins
+    alone = measures.tagger(saying(tagger, off), tg.read(x), [y])
+    assert alone.verdict.startswith("better than the simple rules: ")
+    assert "; largest class " in alone.verdict
+    assert alone.verdict.endswith("said wrongly about 5 % of the time")
+
+
+def test_a_sequence_is_one_witness_and_values_are_judged_alike(switched: tuple[np.ndarray, np.ndarray]) -> None:
+    many, values = [np.full((40, 1), i % 2, dtype=float) for i in range(20)], [np.full(40, i % 2) for i in range(20)]
+    training = tg.Training(epochs=1, batches=2, batch=4)
+    task = tg.Tagger(target="value", network=tg.Network(hidden=4), training=training).fit(many, values)
+    data = {f"s{i}": tg.read(one) for i, one in enumerate(many)}
+    for wrong, said in ((1, f"no better than a simple rule, {DRAW}: mean "), (20, "a simple rule does better: mean ")):
+        told = [dataclasses.replace(one, value=np.full((40, 1), 0.5)) for one in task.apply(many)]
+        for one in told[:wrong]:
+            one.value[:] = 9.0
+        task.apply = lambda X, told=told: told  # type: ignore[method-assign]
+        table = measures.tagger(task, data, values)
+        assert table.verdict.startswith(said)
+        assert "RMSE on these rows" in table.verdict
+
+
+FILLS: dict[str, tuple[Callable[[Any, np.ndarray], np.ndarray], str, bool]] = {
+    "as the rule does": (lambda done, truth: done.linear, f"no better than linear interpolation, {DRAW}: MAE ", True),
+    "but for rounding": (
+        lambda done, truth: done.linear + 1e-14 * (truth - done.linear),
+        f"no better than linear interpolation, {DRAW}: MAE ", True,
+    ),
+    "better in one stretch": (
+        lambda done, truth: np.where(np.arange(len(truth))[:, None] < 100, truth, done.linear),
+        f"no better than linear interpolation, {DRAW}: MAE ", True,
+    ),
+    "better all over": (
+        lambda done, truth: 0.9 * done.linear + 0.1 * truth,
+        "the network fills better than every rule: MAE ", False,
+    ),
+    "worse all over": (
+        lambda done, truth: 1.1 * done.linear - 0.1 * truth,
+        "linear interpolation fills better than the network: MAE ", True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", measures.PATTERNS)
+@pytest.mark.parametrize("name", FILLS)
+def test_fills_are_better_where_they_are_in_most_stretches_of_time(
+    completer: tg.Completer, steady: Series, name: str, pattern: str
+) -> None:
+    fill, said, wins = FILLS[name]
+
+    def other(done: Any) -> Any:
+        return dataclasses.replace(done, values=np.where(done.filled, fill(done, steady.values), done.values))
+
+    table = measures.completer(saying(completer, other), steady, pattern=pattern)
+    assert table.verdict.startswith(said)
+    assert table.baseline_wins == wins
+    assert type(table.detail).__name__ == "Completed"
+    assert set(table.units) == set(steady.channels)
+
+
+def test_what_a_completer_held_out_is_judged_alike_and_a_file_keeps_it(steady: Series, tmp_path: Path) -> None:
+    wild = tg.Training(epochs=1, batches=20, batch=4, learning_rate=0.5)  # far too fast: it learns nonsense
+    walk = check(np.cumsum(np.random.default_rng(0).standard_normal((400, 1)), axis=0))
+    task = tg.Completer(network=tg.Network(hidden=4), training=wild).fit(walk)
+    assert task.held_out_["network"] == task.held_out_["linear"]
+    assert task.against_["linear"] == (1.0, 1.0)
+    assert task.against_["last_value"][0] < 0.05
+    assert task.verdict_.startswith(f"no better than linear interpolation, {DRAW}: MAE ")
+    table = measures.completer_held_out(task)
+    assert (table.verdict, table.baseline_wins) == (task.verdict_, True)
+    task.save(tmp_path / "m")
+    again = tg.load(tmp_path / "m", tg.Completer)
+    assert (again.against_, again.verdict_) == (task.against_, task.verdict_)
+    past = tg.Completer(direction="past", network=tg.Network(hidden=4), training=wild).fit(walk)
+    assert f" the last value, {DRAW}: " in past.verdict_
+    assert [row.name for row in measures.completer_held_out(past).rows] == ["network", "last_value"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (3, f"no better than a simple rule, {DRAW}: nearest sequence 100.0 %"),
+        (10, "a simple rule does better: nearest"),
+    ],
+)
+def test_a_few_sequences_make_no_classifier_worse(
+    classifier: tg.Classifier, sequences: tuple[np.ndarray, np.ndarray], wrong: int, said: str
+) -> None:
+    X, y = sequences
+
+    def off(found: Any) -> Any:
+        return dataclasses.replace(found, label=np.where(np.arange(40) < wrong, 1 - y, y))
+
+    task = saying(classifier, off)
+    chances, beside = measures.classifier(task, X, y, history=X, known=y).verdict.split("\n")
+    assert chances.startswith("better than chance: ")
+    assert beside.startswith(said)
+    alone = measures.classifier(task, X, y)
+    assert alone.verdict.split("\n")[1].startswith("better than the simple rules: ")
+    assert not alone.baseline_wins
+
+
+def test_what_a_classifier_held_out_is_judged_alike_and_a_file_keeps_it(
+    classifier: tg.Classifier, tmp_path: Path
+) -> None:
+    from tidegate.tasks import naming
+
+    judged = classifier.judged_
+    same = {"nearest sequence": judged.said.copy(), "largest class": np.zeros_like(judged.said)}
+    rivals, against = naming.compared(judged.truth, judged.said, same)
+    assert against["nearest sequence"] == (1.0, 1.0)
+    accuracy = classifier.verdict_.accuracy
+    assert f"no better than a simple rule, {DRAW}" in naming.beside(accuracy, rivals | {"largest class": 0.0}, against)
+    beside = naming.beside(accuracy, classifier.rivals_, classifier.against_)
+    assert measures.classifier_held_out(classifier).verdict == f"{classifier.verdict_}\n{beside}"
+    assert (beside in classifier.notes_) == (not beside.startswith("better than"))
+    classifier.save(tmp_path / "m")
+    assert tg.load(tmp_path / "m", tg.Classifier).against_ == classifier.against_
+
+
+def test_rows_that_are_witnesses_of_their_own_are_tested_as_blocks_are() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        gain = rng.integers(-1, 2, chance.BLOCKS)
+        assert chance.signed(gain) == pytest.approx(chance.paired(1.0 * gain, np.arange(chance.BLOCKS)))
+    rows = 500 + rng.permutation(1000)[:300]
+    stretch = chance.stretches(rows, least=120)
+    for i in range(8):
+        own = np.arange(500, 1500)[chance.stretches(np.arange(500, 1500), least=120) == i]
+        assert len(own) >= 120
+    assert stretch.max() == 7

@@ -7,7 +7,8 @@ one half says so of nearly all unbalanced ones).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,7 +24,12 @@ DRAWS = 9_999  # permutations where there are more than two classes
 POWER, TINY = 0.8, 1e-300
 TRIED = 200  # draws by which it is tried out what would be detected
 
+ROUNDING = 1e-6  # of a spread: what is nearer by less is not nearer
+WON, LOST = "better than the simple rules", "a simple rule does better"  # how verdicts of `beside` begin
+DRAW = "as far as these rows can tell"
+
 Labels = NDArray[np.int64]
+Against = Mapping[str, tuple[float, float]]  # of each simple rule what `paired` or `signed` says
 
 
 class Chance(msgspec.Struct, frozen=True):
@@ -200,3 +206,59 @@ def paired(gain: NDArray[np.float64], block: Labels) -> tuple[float, float]:
     signs = 1 - 2 * (np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1)
     found, near = signs @ sums, 1e-9 * np.abs(sums).sum()
     return float((found >= sums.sum() - near).mean()), float((found <= sums.sum() + near).mean())
+
+
+def signed(gain: NDArray[Any]) -> tuple[float, float]:
+    """What `paired` says where each row (R,) is a witness of its own: the exact sign test (McNemar 1947).
+
+    >>> gained, lost = signed(np.array([1, 1, 1, 0, 0]))
+    >>> round(gained, 9), round(lost, 9)
+    (0.125, 1.0)
+
+    gain  whether a row is gained (above 0) or lost (below); those that are neither say nothing
+    """
+    won, lost = int((gain > 0).sum()), int((gain < 0).sum())
+    shares = _binomial(won + lost, 0.5)
+    return float(min(1.0, shares[won:].sum())), float(min(1.0, shares[: won + 1].sum()))
+
+
+def stretches(row: Labels, least: int = 1) -> Labels:
+    """Which stretch of time each row number (R,) lies in: BLOCKS of the same length, or fewer that have `least` rows.
+
+    >>> stretches(np.arange(48), least=20).tolist() == [0] * 24 + [1] * 24
+    True
+    """
+    since, span = row - row.min(), int(row.max() - row.min()) + 1
+    found: Labels = since * min(BLOCKS, max(1, span // least)) // span
+    return found
+
+
+def margin(rules: Collection[str], best: str, against: Against) -> tuple[float, float]:
+    """How likely chance alone gains as much over every rule, and how likely it loses as much to the best of them.
+
+    >>> margin(["drift", "mean"], "mean", {"drift": (0.01, 1.0), "mean": (0.3, 0.02)})
+    (0.3, 0.04)
+
+    Better is better than each of the rules; a rule is called better by K times its chance, as the best of K. A rule
+    that was compared by no rows, as in a file from before, is neither.
+    """
+    chances = {rule: against.get(rule, (1.0, 1.0)) for rule in rules}
+    return max(gained for gained, _ in chances.values()), min(1.0, len(rules) * chances[best][1])
+
+
+def beside(who: str, figures: tuple[str, str], what: str, name: str, sides: tuple[float, float]) -> str:
+    """Who was better, in a sentence: `who`, or the best of the simple rules; or that these rows cannot tell.
+
+    >>> beside("the tagger", ("98 %", "99 %"), "of rows right", "largest class", (0.8, 0.2))
+    'no better than a simple rule, as far as these rows can tell: largest class 99 % of rows right, the tagger 98 %'
+
+    figures  ours, and those of the rule `name`; `what` they are
+    sides    what `margin` says
+    """
+    (ours, best), (gained, lost) = figures, sides
+    sure = f"said wrongly about {100 * LEVEL:g} % of the time"
+    if gained < LEVEL:
+        return f"{WON}: {ours} {what}; {name} {best}, p = {gained:.2g}; {sure}"
+    if lost < LEVEL:
+        return f"{LOST}: {name} {best} {what}, {who} {ours}, p = {lost:.2g}; {sure}"
+    return f"no better than a simple rule, {DRAW}: {name} {best} {what}, {who} {ours}"

@@ -28,12 +28,12 @@ from .tasks.tagged import Tagged
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
+Against = dict[str, tuple[float, float]]  # of each simple rule, as `chance.paired` has it
 OURS, TAGGER = "network", "tagger"
 COVER = "in 90 % band"
 AT_LEVEL = 1.645  # standard deviations on both sides of a fill between which 90 % of the truth should lie
 PATTERNS = ("points", "stretches", "rows")
 STRETCH = (3, 24)  # rows that are hidden together
-EVEN = 0.005  # of an error: what is nearer is as good
 
 
 # --- what a task measured when it learned -----------------------------------------------------------------------------
@@ -50,7 +50,10 @@ def completer_held_out(task: Completer) -> Evaluation:
     """The errors of readings that were hidden in the last rows, beside the naive rules."""
     first, stop = task.split_["calibrate"]
     what = f"readings hidden in the last {stop - first:,} rows, which chose nothing; errors in spreads of the channels"
-    return _compared([Row(name=n, metrics={"MAE": e}, baseline=n != OURS) for n, e in task.held_out_.items()], what)
+    errors = {name: e for name, e in task.held_out_.items() if name != "linear" or task.direction != "past"}
+    return _filled(
+        [Row(name=n, metrics={"MAE": e}, baseline=n != OURS) for n, e in errors.items()], what, task.verdict_
+    )
 
 
 def classifier_held_out(task: Classifier) -> Evaluation:
@@ -59,7 +62,7 @@ def classifier_held_out(task: Classifier) -> Evaluation:
     ours = {"accuracy": said.accuracy, "F1": _f1(task.confusion_)}
     rest = [Row(name=n, metrics={"accuracy": a, "F1": np.nan}, baseline=True) for n, a in task.rivals_.items()]
     what = f"{said.rows:,} sequences that chose nothing, each judged by a model that has not seen it"
-    return _right([Row(name=OURS, metrics=ours), *rest], what, str(said))
+    return _right([Row(name=OURS, metrics=ours), *rest], what, (str(said), task.against_))
 
 
 # --- on data with known answers ---------------------------------------------------------------------------------------
@@ -98,11 +101,15 @@ def by_channel(channels: Sequence[str], missed: Floats) -> dict[str, float]:
 def completer(task: Completer, data: Any, *, share: float = 0.1, pattern: str = "points", seed: int = 0) -> Evaluation:
     """Hide known readings of `data`, fill them, and look: beside linear interpolation and the last value.
 
+    The verdict is a paired test over stretches of time, twice as long as what is hidden together or longer.
+
     share    of the known readings
     pattern  "points" here and there; "stretches" of 3 to 24 rows of a channel; "rows": those stretches of all channels
 
     `detail` is the `Completed`. What was missing before stays so and is not judged.
     """
+    from .tasks import hiding
+
     series = verbs.matched(task, data)
     hidden = hide(~np.isnan(series.values), share, one_of("pattern", pattern, PATTERNS), seed)
     shown = np.where(hidden, np.nan, series.values)
@@ -114,6 +121,9 @@ def completer(task: Completer, data: Any, *, share: float = 0.1, pattern: str = 
     if not judged.any():
         raise DataError("no reading could be hidden and filled", wanted="readings around those that are hidden")
     errors = {name: ((values - series.values) / task.model_.scale.spread)[judged] for name, values in found.items()}
+    least = 2 * (1 if pattern == "points" else STRETCH[1])
+    stretch = chance.stretches(np.nonzero(judged)[0], least)
+    against = {n: hiding.nearer(np.zeros(len(e)), errors[OURS], e, stretch) for n, e in errors.items() if n != OURS}
     within = np.abs(done.values - series.values)[judged] <= AT_LEVEL * done.std[judged]
     figures = {
         name: {"MAE": np.abs(e).mean(), "RMSE": np.sqrt((e**2).mean()), COVER: 100 * within.mean()}
@@ -127,7 +137,14 @@ def completer(task: Completer, data: Any, *, share: float = 0.1, pattern: str = 
     what = f"{int(hidden.sum()):,} readings hidden, {part:.3g} % of those known, in {pattern}, seed {seed}; "
     what += "errors in spreads of the channels"
     missed = np.where(judged, np.abs(done.values - series.values), np.nan)
-    return replace(_compared(rows, what, done), units=by_channel(series.channels, missed))
+    verdict = hiding.verdict({name: each["MAE"] for name, each in figures.items()}, against)
+    return replace(_filled(rows, what, verdict), detail=done, units=by_channel(series.channels, missed))
+
+
+def _filled(rows: list[Row], what: str, verdict: str) -> Evaluation:
+    from .tasks import hiding
+
+    return Evaluation(rows, what, verdict, not verdict.startswith(hiding.WON))
 
 
 def hide(known: Marks, share: float, pattern: str, seed: int) -> Marks:
@@ -168,19 +185,6 @@ def _last(shown: Floats) -> Floats:
     return np.take_along_axis(shown, np.where(before < 0, first, before), axis=0)
 
 
-def _compared(rows: list[Row], what: str, detail: Any = None) -> Evaluation:
-    """The verdict by mean absolute error."""
-    ours = rows[0].metrics["MAE"]
-    best, name = min((row.metrics["MAE"], row.name) for row in rows[1:])
-    said = {"linear": "linear interpolation", "last_value": "the last value"}[name]
-    if best < ours * (1 - EVEN):
-        return Evaluation(rows, what, f"{said} fills better: MAE {best:.3g} against {ours:.3g}", True, detail=detail)
-    if best < ours * (1 + EVEN):
-        return Evaluation(rows, what, f"the network fills as well as {said}: MAE {ours:.3g}", False, detail=detail)
-    verdict = f"the network fills better than every rule: MAE {ours:.3g}, {said} {best:.3g}"
-    return Evaluation(rows, what, verdict, False, detail=detail)
-
-
 def classifier(
     task: Classifier, data: Any, truth: Sequence[Any] | NDArray[Any], *, history: Any = None, known: Any = None
 ) -> Evaluation:
@@ -190,6 +194,8 @@ def classifier(
     history, known   the sequences that the classifier learned from, and their labels: then the nearest one of them
                      stands beside too
     """
+    from .tasks import naming
+
     told, right = task.apply(data), np.asarray(truth)
     if right.shape != told.label.shape:
         raise DataError(f"{len(right):,} labels for {len(told.label):,} sequences", wanted="one each")
@@ -203,7 +209,8 @@ def classifier(
     rows = [Row(name=OURS, metrics=_answers(true, said, len(names)))]
     rows += [Row(name=n, metrics=_answers(true, one, len(names)), baseline=True) for n, one in rules.items()]
     strange = sorted(set(right.astype(str)) - set(task.classes_.astype(str)))
-    found = _right(rows, f"{len(true):,} labelled sequences", str(chance.judge([true], [said])), told)
+    sides = naming.compared(true, said, rules)[1]
+    found = _right(rows, f"{len(true):,} labelled sequences", (str(chance.judge([true], [said])), sides), told)
     if strange:
         found.notes.append(f"labels that the model does not know, counted as wrong: {', '.join(strange[:8])}")
     return found
@@ -239,14 +246,13 @@ def _f1(confusion: NDArray[np.int64]) -> float:
     return float((2 * hits[occurs] / (named + real)[occurs]).mean())
 
 
-def _right(rows: list[Row], what: str, chances: str, detail: Any = None) -> Evaluation:
-    """The verdict by accuracy."""
-    ours = rows[0].metrics["accuracy"]
-    best, name = max((row.metrics["accuracy"], row.name) for row in rows[1:])
-    beaten = best >= ours
-    beside = f"{name} {'is as good' if best == ours else 'does better' if beaten else 'is next'}: "
-    verdict = f"{chances}\n{beside}{100 * best:.1f} % against {100 * ours:.1f} %"
-    return Evaluation(rows, what, verdict, best > ours, detail=detail)
+def _right(rows: list[Row], what: str, sides: tuple[str, Against], detail: Any = None) -> Evaluation:
+    """The verdict: whether labels can be told from chance, and by accuracy whether the baselines do as well."""
+    from .tasks import naming
+
+    ours, *rest = ((row.name, row.metrics["accuracy"]) for row in rows)
+    beside = naming.beside(ours[1], dict(rest), sides[1])
+    return Evaluation(rows, what, f"{sides[0]}\n{beside}", not beside.startswith(chance.WON), detail=detail)
 
 
 # --- a label or values for every step ---------------------------------------------------------------------------------
@@ -261,24 +267,19 @@ def tagger_held_out(task: Tagger) -> Evaluation:
     what = f"the {task.split_['judge']:,} rows that chose nothing"
     if not rows or rows[0].baseline:
         return Evaluation([Row(name=TAGGER, metrics={"accuracy": np.nan})], what, task.verdict_, False)
-    return Evaluation(rows, what, task.verdict_, _lost(rows))
+    return Evaluation(rows, what, task.verdict_, not task.verdict_.startswith(chance.WON))
 
 
 def _right_not_wrong(error: dict[str, float]) -> dict[str, float]:
     return {"accuracy": 1 - error["rows"], "F1": 1 - error["1 - F1"]} if "rows" in error else dict(error)
 
 
-def _lost(rows: list[Row]) -> bool:
-    """Whether a simple rule is ahead."""
-    figure = "accuracy" if "accuracy" in rows[0].metrics else "RMSE"
-    sign = 1 if figure == "accuracy" else -1
-    return any(sign * row.metrics[figure] > sign * rows[0].metrics[figure] for row in rows if row.baseline)
-
-
 def tagger(
     task: Tagger, data: Any, truth: Sequence[Any], *, history: tuple[Any, Sequence[Any]] | None = None
 ) -> Evaluation:
     """How often the labels of a tagger are right, or how far its values are off; `detail` is what `apply` said.
+
+    The verdict is the paired test of `verdict_`, over blocks of time or of whole sequences.
 
     data, truth   a series, or many by name; and for each what stands beside its rows: what is missing is not judged
     history       data and truth that the tagger learned from: then a regression row by row stands beside too
@@ -297,7 +298,27 @@ def tagger(
     what = f"{int(right.sum()):,} of {len(right):,} rows have {'a label' if labels else 'values'}"
     strange = int((numbers[right] < 0).sum()) if labels else 0
     notes = [f"labels that the model does not know, counted as wrong: {strange:,} rows"] if strange else []
-    return Evaluation(rows, what, _ahead(rows), _lost(rows), notes=notes, detail=result)
+    sequence = np.repeat(np.arange(len(given)), [len(one) for one in given])
+    verdict = _paired(task, rows, (numbers, told), right, sequence)
+    return Evaluation(rows, what, verdict, not verdict.startswith(chance.WON), notes=notes, detail=result)
+
+
+def _paired(
+    task: Tagger, rows: list[Row], said: tuple[NDArray[Any], dict[str, NDArray[Any]]], known: Marks, sequence: Any
+) -> str:
+    """The verdict on rows of which something is known, in the words and by the test of `fit`."""
+    from .tasks import marking
+
+    truth, told = said[0][known], {name: one[known] for name, one in said[1].items()}
+    ours, block = told[TAGGER], marking.blocks(sequence[known])
+    if task.target == "label":
+        gains = {name: 1.0 * (one != truth) - (ours != truth) for name, one in told.items()}
+        errors = {row.name: {"rows": 1 - row.metrics["accuracy"]} for row in rows}
+    else:
+        gains = {name: marking.closer(truth, ours, one) for name, one in told.items()}
+        errors = {row.name: dict(row.metrics) for row in rows}
+    against = {name: chance.paired(gain, block) for name, gain in gains.items()}
+    return marking.verdict(errors, against, "these rows")
 
 
 def _labels(task: Tagger, said: list[Tagged], truth: list[Any]) -> tuple[NDArray[Any], Marks, dict[str, NDArray[Any]]]:
@@ -353,20 +374,3 @@ def _row_by_row(task: Tagger, given: list[Series], past: Any, truth: Sequence[An
     values = np.concatenate(marked.values(list(truth)))
     there, mean = ~np.isnan(values).any(axis=1), np.nanmean(values, axis=0)
     return "linear regression", new @ marking.linear(x[there, :-1], values[there] - mean) + mean
-
-
-def _ahead(rows: list[Row]) -> str:
-    """The verdict by right rows, or by how far values are off."""
-    labels = "accuracy" in rows[0].metrics
-    figure, best = ("accuracy", max) if labels else ("RMSE", min)
-    ours = rows[0].metrics[figure]
-    other = best((row for row in rows if row.baseline), key=lambda row: row.metrics[figure])
-
-    def said(figures: float) -> str:
-        return f"{100 * figures:.1f} % of rows right" if labels else f"RMSE {figures:.4g}"
-
-    if other.metrics[figure] == ours:
-        return f"a simple rule is as good: {other.name}, {said(ours)}"
-    if _lost(rows):
-        return f"a simple rule does better: {other.name}, {said(other.metrics[figure])}, the tagger {said(ours)}"
-    return f"better than the simple rules: {said(ours)}; {other.name} {said(other.metrics[figure])}"

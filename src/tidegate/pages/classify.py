@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chance import Chance, judge
+from ..chance import LOST, WON, Chance, judge
 from ..errors import DataError
 from ..tasks import sequences
 from ..tasks.judged import Judged
@@ -159,21 +159,19 @@ def beside(task: Classifier, evaluation: Any, told: Told) -> Table:
     if hasattr(evaluation, "rows"):
         found = frame.table(evaluation, frozenset())
         return replace(found, verdict=_of_these(found.verdict, told))
+    from ..tasks import naming
+
     chance = task.verdict_
     rows = [Row(name="the network", metrics={"right": 100 * chance.accuracy}, baseline=False)]
     rows += [Row(name=name, metrics={"right": 100 * share}) for name, share in task.rivals_.items()]
-    name, best = max(task.rivals_.items(), key=lambda each: each[1])
-    figures = f"{words.percent(best)} right against {words.percent(chance.accuracy)}"
-    verdict = f"the network names more sequences right than every simple rule; next is the {name}: {figures}"
-    if best >= chance.accuracy:
-        verdict = f"the {name} {'does better' if best > chance.accuracy else 'is as good'}: {figures}"
+    verdict = naming.beside(chance.accuracy, task.rivals_, task.against_)
     what = f"{chance.rows:,} training sequences, each judged by a model that has not seen it; per cent named right."
-    return Table(rows=rows, verdict=verdict, baseline_wins=best > chance.accuracy, what=what)
+    return Table(rows=rows, verdict=verdict, baseline_wins=not verdict.startswith(WON), what=what)
 
 
 def _notes(task: Classifier, evaluation: Any) -> list[str]:
     """What was noticed, but for what stands elsewhere on the page."""
-    known = (str(task.verdict_), "overfitting in", "a baseline is as good")
+    known = (str(task.verdict_), "overfitting in", "a baseline is as good", "no better than a simple rule", LOST)
     return [note for note in [*task.notes_, *getattr(evaluation, "notes", [])] if not note.startswith(known)]
 
 

@@ -88,7 +88,7 @@ def said(task: Completer, table: Table, result: Completed | None, right: Floats 
     if result is None:
         better = 1 - errors["network"] / errors["linear"] if errors["linear"] > 0 else np.nan
         headline = f"Fills {words.percent(better)} nearer than {naive(task)}"
-        return headline if better > 0 else f"No nearer than {naive(task)}", sentences
+        return headline if better > 0 and not table.baseline_wins else f"No nearer than {naive(task)}", sentences
     count, cells = int(result.filled.sum()), result.filled.size
     left = int(np.isnan(result.values).sum())
     headline = f"{words.counted(count, 'value')} filled of {cells:,}" if count else "Nothing was missing"
@@ -139,22 +139,17 @@ def beside(task: Completer, evaluation: Any, rule: str) -> Table:
     """The completer beside the simple rules: of an evaluation, or of rows held out of learning, hidden and filled."""
     if hasattr(evaluation, "rows"):
         return frame.table(evaluation, frozenset({"MAE", "MSE", "RMSE"}))
+    from ..tasks import hiding
+
     errors = dict(sorted(task.held_out_.items(), key=lambda each: (each[0] != "network", each[1])))
     if rule == "the last value":
         errors.pop("linear", None)
     names = {"network": "the network", "linear": "linear interpolation", "last_value": "the last value"}
     rows = [Row(name=names.get(n, n), metrics={"MAE": e}, baseline=n != "network") for n, e in errors.items()]
-    name, best = min(((n, e) for n, e in errors.items() if n != "network"), key=lambda each: each[1])
-    ours = errors["network"]
-    figures = f"mean absolute error {words.figure(ours)} against {words.figure(best)} on rows held out of learning"
-    verdict = f"the network fills better than every simple rule: {figures} ({names[name]})"
-    if not ours < best:
-        verdict = f"{names[name]} fills as well as the network: {figures}"
-    if best < ours:
-        verdict = f"{names[name]} fills better than the network: {figures}"
     what = "Readings of the last rows of the history, hidden and filled; in spreads of each channel."
     smaller = frozenset({"MAE"})
-    return Table(rows=rows, verdict=verdict, baseline_wins=best < ours, smaller_is_better=smaller, what=what)
+    wins = not task.verdict_.startswith(hiding.WON)
+    return Table(rows=rows, verdict=task.verdict_, baseline_wins=wins, smaller_is_better=smaller, what=what)
 
 
 def lines(task: Completer, result: Completed | None, right: Floats | None) -> list[dict[str, Any]]:

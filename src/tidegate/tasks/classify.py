@@ -86,7 +86,8 @@ class Classifier:
     training and sets the temperature of the probabilities (half of it), and tells how good it is (the other half).
 
     After `fit`: `classes_`, `channels_`, `model_`, `verdict_` (a `Chance`: can the labels be predicted),
-    `rivals_` (accuracy of the baselines on the same rows: the largest class, the nearest training sequence),
+    `rivals_` (accuracy of the baselines on the same rows: the largest class, the nearest training sequence), `against_`
+    (of each of these, how likely chance alone gains as much over it, and loses as much),
     `judged_` (those rows: which were named right, which wrong, how sure), `confusion_` (true class, named class; of
     them), `reliability_` (bins, 3: the mean probability said, how often that was true, how many of them),
     `histories_` (of each model a record an epoch: training and validation loss) and `history_` (their mean), `parted_`
@@ -176,9 +177,10 @@ class Classifier:
         model.temperature = naming.temperature(np.concatenate(stop), np.concatenate(truth))
         self._judge(naming.told(used, data, held(used.judge), model.temperature))
         self.verdict_ = naming.verdict(used, self.judged_, self.seed)
-        self.rivals_ = naming.rivals(used, data, self.verdict_)
+        self.rivals_, self.against_ = naming.rivals(used, data, self.judged_)
         self.histories_, self.parted_ = run.histories, [parted(history) for history in run.histories]
-        self.notes_ = naming.notes(run, len(used.stop[0]) == 0, self.verdict_, self.rivals_)
+        compared = naming.beside(self.verdict_.accuracy, self.rivals_, self.against_)
+        self.notes_ = naming.notes(run, len(used.stop[0]) == 0, self.verdict_, compared)
         self.model_ = model
         self.fingerprint_ = self._fingerprint()
 
@@ -263,7 +265,7 @@ class Classifier:
             "classify", Params(**asked.plain_params(self)), model.form, len(next(iter(model.weights.values()))),
             model.temperature, self.classes_.tolist(), _kind(self.classes_), self.channels_, self.n_features_in_,
             self.verdict_, self.rivals_, len(self.judged_.rows), self.history_, self.histories_, self.tried_,
-            self.notes_, self.device_,
+            self.notes_, self.device_, self.against_,
         )  # fmt: skip
         arrays = {**self._arrays(), **{f"judged/{n}": a for n, a in msgspec.structs.asdict(self.judged_).items()}}
         save.write(path, "model", msgspec.to_builtins(spec), arrays)
@@ -308,6 +310,7 @@ class Classifier:
         found.classes_ = np.array(spec.classes, dtype=spec.kind)
         found.channels_, found.n_features_in_ = spec.channels, spec.length
         found.verdict_, found.rivals_, found.history_ = spec.verdict, spec.rivals, spec.history
+        found.against_ = spec.against
         found.histories_, found.parted_ = spec.histories, [parted(history) for history in spec.histories]
         found.tried_, found.notes_, found.device_ = spec.tried, spec.notes, spec.device
         found._judge(Judged(**verbs.under(arrays, "judged")))
@@ -419,6 +422,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tried: list[Tried]
     notes: list[str]
     device: str
+    against: dict[str, tuple[float, float]] = {}
 
 
 def _classes(y: Any, count: int) -> tuple[Labels, NDArray[np.int64]]:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import scale, train
+from .. import chance, scale, train
 from ..errors import DataError
 from ..scale import Scale
 from ..series import SECOND, Series
@@ -34,6 +34,9 @@ SURE, SURER = 1.0, 2.0  # standard errors from which a gain is no chance; beyond
 STRETCHES, HIGHEST = 8, 0.97  # of time, in each of which rows are alike; how high LEVEL is raised where they differ
 LEVEL, AT_LEVEL = 0.9, 1.645  # of a normal distribution, 90 % lie within 1.645 standard deviations (Laplace: 1.628)
 Errors = dict[str, float]
+Against = dict[str, tuple[float, float]]  # of each simple rule
+OURS, WON = "network", "the network fills better"  # how a verdict begins that is no other's
+WORDS = {"linear": "linear interpolation", "last_value": "the last value"}
 NLL = 0.1  # weight of the spread in the loss
 
 
@@ -175,6 +178,10 @@ class Trial:
             return SHARES[-1]  # a part of a slope, taken for a chance, would be far off far away
         return SHARES[best]
 
+    def against(self, name: str) -> tuple[float, float]:
+        """How likely chance alone is nearer to the truth than "linear" or "last" by as much, and farther off."""
+        return nearer(self.truth, self.fill, getattr(self, name), self.stretch)
+
     def mae(self, name: str, channel: int | None = None) -> float:
         """Mean absolute error of "fill", "linear" or "last"; of one channel."""
         which = slice(None) if channel is None else self.channel == channel
@@ -246,21 +253,64 @@ def trusted(judged: Trial, channels: int) -> Floats:
     return found
 
 
-def finish(past: History, model: Model, seed: int) -> tuple[Model, list[int], dict[str, float], list[Errors]]:
+@dataclass(frozen=True)
+class Judged:
     """The running model, the channels in which it only interpolates, and how it did on rows that chose nothing.
 
-    The last are the errors of each channel: on those rows, and ("decided ...") on the rows that chose what fills it;
-    left out where none of them had a reading.
+    errors   mean absolute error, beside the simple rules'
+    against  of each of these what `nearer` says
+    each     the errors of each channel: on those rows, and ("decided ...") on the rows that chose what fills it; left
+             out where none of them had a reading
     """
+
+    model: Model
+    doubted: list[int]
+    errors: Errors
+    against: Against
+    each: list[Errors]
+
+
+def finish(past: History, model: Model, seed: int) -> Judged:
+    """The running model, whose later rows decide how far to believe it, judged on those after them."""
     c = model.recipe.channels
     judged = trial(model, past, past.parts[1], np.random.default_rng([seed, 1]))
     model = msgspec.structs.replace(model, trust=trusted(judged, c))
     held = trial(model, past, past.parts[2], np.random.default_rng([seed, 2]))
     which = np.flatnonzero(~model.trust.any(axis=0)).tolist()
-    facts = {"network": held.mae("fill"), "linear": held.mae("linear"), "last_value": held.mae("last")}
+    facts = {OURS: held.mae("fill"), "linear": held.mae("linear"), "last_value": held.mae("last")}
+    against = {"linear": held.against("linear"), "last_value": held.against("last")}
     each = [_errors(held, i) | {f"decided {name}": e for name, e in _errors(judged, i).items()} for i in range(c)]
     recipe = msgspec.structs.replace(model.recipe, checked=_ends(_half(past, past.parts[2]), past.length))
-    return msgspec.structs.replace(model, recipe=recipe, widen=_widths(held)), which, facts, each
+    model = msgspec.structs.replace(model, recipe=recipe, widen=_widths(held))
+    return Judged(model, which, facts, against, each)
+
+
+def nearer(truth: Floats, ours: Floats, other: Floats, stretch: NDArray[np.int64]) -> tuple[float, float]:
+    """How likely chance alone is nearer to the truth (n,) by as much as ours is, and farther off: `chance.paired`.
+
+    Where the network is believed in nothing its fills are the rule's, to a rounding error, which is no gain.
+    """
+    gain = np.abs(other - truth) - np.abs(ours - truth)
+    return chance.paired(np.where(np.abs(gain) < chance.ROUNDING, 0.0, gain), stretch)
+
+
+def verdict(errors: Errors, against: Against) -> str:
+    """Whether the network fills better than every rule by mean absolute error, in a sentence.
+
+    >>> verdict({"network": 0.5, "linear": 0.5}, {"linear": (0.4, 0.6)})
+    'no better than linear interpolation, as far as these rows can tell: MAE 0.5, linear interpolation 0.5'
+    >>> verdict({"network": 0.5, "linear": 0.4}, {"linear": (1.0, 0.01)})
+    'linear interpolation fills better than the network: MAE 0.4 against 0.5, p = 0.01'
+    """
+    rules = {name: error for name, error in errors.items() if name != OURS}
+    name = min(rules, key=lambda rule: rules[rule])
+    rule, ours, best = WORDS[name], f"{errors[OURS]:.3g}", f"{rules[name]:.3g}"
+    gained, lost = chance.margin(rules, name, against)
+    if gained < chance.LEVEL:
+        return f"{WON} than every rule: MAE {ours}, {rule} {best}, p = {gained:.2g}"
+    if lost < chance.LEVEL:
+        return f"{rule} fills better than the network: MAE {best} against {ours}, p = {lost:.2g}"
+    return f"no better than {rule}, {chance.DRAW}: MAE {ours}, {rule} {best}"
 
 
 def _errors(trial: Trial, channel: int) -> Errors:

@@ -264,34 +264,24 @@ def closer(truth: Floats, said: Floats, other: Floats) -> Floats:
     return found
 
 
-def verdict(errors: Errors, against: Against) -> str:
-    """Whether it beat every simple rule on held-out rows, in a sentence; `against` are the chances that `paired` gives.
+def verdict(errors: Errors, against: Against, rows: str = "held-out rows") -> str:
+    """Whether it beat every simple rule on some rows, in a sentence; `against` are the chances that `paired` gives.
 
     >>> errors = {"tagger": {"rows": 0.02}, "largest class": {"rows": 0.3}, "logistic regression": {"rows": 0.01}}
     >>> verdict(errors, {"largest class": (0.001, 1.0), "logistic regression": (0.8, 0.2)})
     'no better than a simple rule, as far as ... can tell: logistic regression 99.0 % ..., the tagger 98.0 %'
-
-    Better is better than each of the rules; a rule is called better by K times its chance, as the best of K.
     """
     if not errors:
         return "not judged: no held-out row has a label"
     kind = "rows" if "rows" in errors[OURS] else "RMSE"  # a file does not keep the order
     rules = {name: error[kind] for name, error in errors.items() if not name.startswith(OURS)}
     name = min(rules, key=lambda rule: rules[rule])
-    what = "of held-out rows right" if kind == "rows" else "RMSE on held-out rows"
-
-    def said(error: float) -> str:
-        return f"{100 * (1 - error):.1f} %" if kind == "rows" else f"{error:.4g}"
-
-    ours, best = said(errors[OURS][kind]), said(rules[name])
-    chances = {rule: against.get(rule, (1.0, 1.0)) for rule in rules}
-    gained, lost = max(p for p, _ in chances.values()), min(1.0, len(rules) * chances[name][1])
-    sure = f"said wrongly about {100 * chance.LEVEL:g} % of the time"
-    if gained < chance.LEVEL:
-        return f"better than the simple rules: {ours} {what}; {name} {best}, p = {gained:.2g}; {sure}"
-    if lost < chance.LEVEL:
-        return f"a simple rule does better: {name} {best} {what}, the tagger {ours}, p = {lost:.2g}; {sure}"
-    return f"no better than a simple rule, as far as these rows can tell: {name} {best} {what}, the tagger {ours}"
+    what = f"of {rows} right" if kind == "rows" else f"RMSE on {rows}"
+    ours, best = (
+        f"{100 * (1 - error):.1f} %" if kind == "rows" else f"{error:.4g}"
+        for error in (errors[OURS][kind], rules[name])
+    )
+    return chance.beside("the tagger", (ours, best), what, name, chance.margin(rules, name, against))
 
 
 def against_chance(truth: list[Numbers], said: list[Numbers], seed: int) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Floats = NDArray[np.float64]
+Against = dict[str, tuple[float, float]]  # of each baseline
 MODELS = 5  # of the ensemble, and folds: each row is held out from one
 ENOUGH = 8  # held-out rows of a model that are worth stopping by
 LATE = 0.1  # share of its length by which a training sequence may begin later
@@ -185,11 +186,32 @@ def verdict(used: Parts, judged: Judged, seed: int) -> chance.Chance:
     return chance.judge(np.split(judged.truth, ends), np.split(judged.said, ends), seed=seed)
 
 
-def rivals(used: Parts, data: Data, verdict: chance.Chance) -> dict[str, float]:
-    """The baselines' accuracies on the same rows."""
+def rivals(used: Parts, data: Data, judged: Judged) -> tuple[dict[str, float], Against]:
+    """The baselines' accuracies on the same rows, and how likely chance gains as much over them, and loses as much."""
     near = [nearest(data, *rows) for rows in zip(used.train, used.judge, strict=True)]
-    alike = float((np.concatenate(near) == data.y[np.concatenate(used.judge)]).mean())
-    return {"largest class": verdict.majority, "nearest sequence": alike}
+    largest = np.full_like(judged.truth, np.bincount(judged.truth).argmax())
+    return compared(judged.truth, judged.said, {"largest class": largest, "nearest sequence": np.concatenate(near)})
+
+
+def compared(
+    truth: NDArray[np.int64], said: NDArray[np.int64], rules: dict[str, NDArray[np.int64]]
+) -> tuple[dict[str, float], Against]:
+    """The accuracy of each rule, and what `chance.signed` says of ours beside it; all are class numbers (N,)."""
+    right, hits = said == truth, {name: one == truth for name, one in rules.items()}
+    against = {name: chance.signed(right.astype(int) - hit) for name, hit in hits.items()}
+    return {name: float(hit.mean()) for name, hit in hits.items()}, against
+
+
+def beside(accuracy: float, rivals: dict[str, float], against: Against) -> str:
+    """Whether the network names more right than every baseline, in a sentence.
+
+    >>> beside(0.9, {"largest class": 0.5, "nearest sequence": 0.88}, {"nearest sequence": (0.4, 0.8)})
+    'no better than a simple rule, as far as ... can tell: nearest sequence 88.0 % of sequences right, the network ...'
+    """
+    name, best = max(rivals.items(), key=lambda item: item[1])
+    figures = (f"{100 * accuracy:.1f} %", f"{100 * best:.1f} %")
+    sides = chance.margin(rivals, name, against)
+    return chance.beside("the network", figures, "of sequences right", name, sides)
 
 
 def nearest(data: Data, known: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -201,16 +223,13 @@ def nearest(data: Data, known: NDArray[np.int64], rows: NDArray[np.int64]) -> ND
     return found
 
 
-def notes(run: Fit, unstopped: bool, verdict: chance.Chance, naive: dict[str, float]) -> list[str]:
+def notes(run: Fit, unstopped: bool, verdict: chance.Chance, compared: str) -> list[str]:
     """What to tell: how the losses parted and what was done, why training ended, who was better, what labels are."""
     found = [str(verdict)]
     if unstopped:
         found.append("too few rows to stop training by: it ran its whole course, and probabilities are not calibrated")
     found += [parted for parted in [overfitting(run.histories)] if parted]
-    name, best = max(naive.items(), key=lambda item: item[1])
-    if best >= verdict.accuracy:
-        found.append(f"a baseline is as good: {name} {100 * best:.1f} %, the network {100 * verdict.accuracy:.1f} %")
-    return found
+    return found if compared.startswith(chance.WON) else [*found, compared]
 
 
 def overfitting(histories: list[list[Epoch]]) -> str:

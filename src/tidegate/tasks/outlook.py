@@ -162,17 +162,14 @@ def verdict(errors: dict[str, tuple[float, float]], against: dict[str, tuple[flo
     'drift did better than the forecaster: MSE 0.4 against 0.5, p = 0.01'
     >>> verdict({"forecaster": (0.39, 0.6), "drift": (0.4, 0.5)}, {"drift": (0.3, 0.7)})
     'no better than drift, as far as these rows can tell: MSE 0.39, drift 0.4'
-
-    Better is better than each of the rules; a rule is called better by K times its chance, as the best of K.
     """
     squared = {name: mse for name, (mse, _) in errors.items()}
     rest = {name: mse for name, mse in squared.items() if name != OURS}
     name = min(rest, key=lambda rule: rest[rule] if np.isfinite(rest[rule]) else np.inf)
     rule, ours, best = WORDS[name], f"{squared[OURS]:.3g}", f"{rest[name]:.3g}"
-    chances = {rule: against.get(rule, (1.0, 1.0)) for rule in rest}
-    gained, lost = max(p for p, _ in chances.values()), min(1.0, len(rest) * chances[name][1])
+    gained, lost = chance.margin(rest, name, against)
     if gained < chance.LEVEL:
         return f"the forecaster did better than every rule: MSE {ours}, {rule} {best}, p = {gained:.2g}"
     if lost < chance.LEVEL:
         return f"{rule} did better than the forecaster: MSE {best} against {ours}, p = {lost:.2g}"
-    return f"no better than {rule}, as far as these rows can tell: MSE {ours}, {rule} {best}"
+    return f"no better than {rule}, {chance.DRAW}: MSE {ours}, {rule} {best}"
