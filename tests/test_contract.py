@@ -16,24 +16,59 @@ import pytest
 import tidegate as tg
 from tidegate.series import Series, check
 from tidegate.tasks import TASKS, verbs
+from tidegate.tasks.classify import Labelled
 
 pytest.importorskip("torch")
 
-# Tasks that read one series with a state; the classifier reads many sequences, and test_classify.py has its sentences.
-STREAMS = [name for name in TASKS if name != "classify"]
-every_task = pytest.mark.parametrize("name", STREAMS)
+every_task = pytest.mark.parametrize("name", TASKS)
+# Tasks whose `apply` goes on from a state. The classifier's reads whole sequences, each by itself.
+streams = pytest.mark.parametrize("name", [name for name in TASKS if name != "classify"])
 detects = pytest.mark.parametrize("name", ["anomaly"])  # what only a detector promises
 CAUSAL: dict[str, dict[str, Any]] = {
     "complete": {"direction": "past"},
     "tag": {"smooth": True},
 }  # the form that reads one row at a time
 SMALL: dict[str, Any] = {"network": tg.Network(hidden=5), "training": tg.Training(epochs=1, batches=2, batch=4)}
+LONG = 20  # rows of a sequence that the classifier is given
 
 
-def shown(name: str, series: Series) -> Series:
-    """A series as a task learns from it: the tagger wants to know what stands beside each row."""
+def asked(name: str, series: Series) -> Any:
+    """A series as a task is asked about it: the classifier gets sequences, one after the other."""
+    return [series[i : i + LONG] for i in range(0, len(series), LONG)] if name == "classify" else series
+
+
+def shown(name: str, series: Series) -> Any:
+    """A series as a task learns from it: some want to know what stands beside each row, or each sequence."""
     high = series.values[:, 0] > np.nanmedian(series.values[:, 0])
-    return msgspec.structs.replace(series, labels=high) if name == "tag" else series
+    if name == "classify":
+        high = high[np.arange(len(series)) // LONG * LONG]
+    return asked(name, msgspec.structs.replace(series, labels=high) if name in ("classify", "tag") else series)
+
+
+def lines(name: str, task: Any, series: Series) -> list[Any]:
+    """What `apply` says of every row, or of every sequence."""
+    if name == "forecast":  # `apply` forecasts after the last row it is given
+        return [task.apply(series[: i + 1]) for i in range(len(series))]
+    said = task.apply(asked(name, series))
+    if name == "classify":
+        return [Labelled(said.label[[i]], said.proba[[i]], said.classes) for i in range(len(said))]
+    return [said.verdict(i) if name == "anomaly" else said.row(i) for i in range(len(said))]
+
+
+def stepped(name: str, task: Any, series: Series) -> tuple[list[Any], tg.State]:
+    """What `step` says of every reading, or of every sequence; and the state after the last."""
+    said, state, given = [], task.start(), asked(name, series)
+    rows = zip(series.values, series.times.tolist(), strict=True)
+    for one, when in [(one, {}) for one in given] if name == "classify" else [(v, {"time": t}) for v, t in rows]:
+        answer, state = task.step(one, state, **when)
+        said.append(answer)
+    return said, state
+
+
+def told(answer: Any) -> dict[str, Any]:
+    """An answer without its name, notes and state: a row of `apply` has those of the whole, or none."""
+    parts = msgspec.structs.asdict(answer) if isinstance(answer, msgspec.Struct) else vars(answer)
+    return {part: value for part, value in parts.items() if part not in ("name", "notes", "state")}
 
 
 def new(name: str, **params: Any) -> Any:
@@ -59,7 +94,7 @@ def same(ours: Any, theirs: Any) -> None:
 @pytest.fixture(scope="module")
 def tasks(normal: Series) -> dict[str, Any]:
     """Each task, fitted."""
-    return {name: new(name).fit(shown(name, normal)) for name in STREAMS}
+    return {name: new(name).fit(shown(name, normal)) for name in TASKS}
 
 
 @every_task
@@ -102,8 +137,11 @@ def test_it_does_not_touch_what_it_is_given(name: str, tasks: dict[str, Any], no
     values = normal.values.copy()
     values[5, 1] = np.nan
     before = values.copy()
-    labels = shown(name, normal).labels
-    new(name).fit(values, labels, interval="1min").apply(values)
+    if name == "classify":
+        blocks = values.reshape(-1, LONG, values.shape[1])
+        new(name).fit(blocks, np.arange(len(blocks)) % 2).apply(blocks)
+    else:
+        new(name).fit(values, shown(name, normal).labels, interval="1min").apply(values)
     np.testing.assert_array_equal(values, before)
 
 
@@ -127,52 +165,46 @@ def test_what_was_saved_answers_as_what_was_not(
     assert type(again) is TASKS[name]()
     assert repr(again) == repr(tasks[name])
     assert vars(again).keys() == vars(tasks[name]).keys()
-    assert (again.history_, again.split_, again.notes_) == (
-        tasks[name].history_,
-        tasks[name].split_,
-        tasks[name].notes_,
-    )
-    ours, theirs = again.apply(troubled), tasks[name].apply(troubled)
+    for part in ("history_", "split_", "notes_"):
+        assert getattr(again, part, None) == getattr(tasks[name], part, None)
+    ours, theirs = again.apply(asked(name, troubled)), tasks[name].apply(asked(name, troubled))
     same(ours, theirs)
     assert ours.to_frame().equals(theirs.to_frame(), null_equal=True)
     again.save(tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "model").read_bytes()
 
 
-@every_task
+@streams
 def test_the_whole_is_its_pieces_and_ends_where_single_readings_end(
     name: str, tasks: dict[str, Any], troubled: Series
 ) -> None:
-    task, state = tasks[name], tasks[name].start()
+    task = tasks[name]
     whole, first = task.apply(troubled), task.apply(troubled[:33])
     last = task.apply(troubled[33:], first.state)
-    for values, time in zip(troubled.values, troubled.times, strict=True):
-        _, state = task.step(values, state, time=int(time))
-    for other in (last.state, state):
+    for other in (last.state, stepped(name, task, troubled)[1]):
         assert {n: a.tobytes() for n, a in other.arrays.items()} == {
             n: a.tobytes() for n, a in whole.state.arrays.items()
         }
     assert last.to_frame().tail(1).equals(whole.to_frame().tail(1), null_equal=True)
 
 
-@detects
-def test_apply_is_repeated_step(name: str, tasks: dict[str, Any], later: Series) -> None:
-    task, state = tasks[name], tasks[name].start()
-    whole = task.apply(later[:40])
-    for i in range(40):
-        verdict, state = task.step(later.values[i], state, time=int(later.times[i]))
-        np.testing.assert_array_equal(verdict.score, whole.score[i])
+@every_task
+def test_apply_is_repeated_step(name: str, tasks: dict[str, Any], troubled: Series) -> None:
+    whole, single = lines(name, tasks[name], troubled), stepped(name, tasks[name], troubled)[0]
+    assert len(whole) == len(asked(name, troubled))
+    for row, answer in zip(whole, single, strict=True):
+        np.testing.assert_equal(told(answer), told(row))
 
 
 @every_task
 def test_apply_and_load_never_import_torch(name: str, tasks: dict[str, Any], later: Series, tmp_path: Path) -> None:
     tasks[name].save(tmp_path / "model")
-    np.save(tmp_path / "rows.npy", later.values)
+    np.save(tmp_path / "rows.npy", later.values.reshape(-1, LONG, 3) if name == "classify" else later.values)
     program = """
 import sys, numpy as np, tidegate as tg
 from tidegate.series import check
-task = tg.load(sys.argv[1])
-task.apply(check(np.load(sys.argv[2]), None, task.channels_))
+task, rows = tg.load(sys.argv[1]), np.load(sys.argv[2])
+task.apply(rows if rows.ndim == 3 else check(rows, None, task.channels_))
 heavy = {"torch", "polars", "pandas", "sklearn", "plotly", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -185,7 +217,7 @@ assert not heavy, heavy
 def test_a_state_comes_back_from_disk_bit_for_bit(
     name: str, tasks: dict[str, Any], troubled: Series, tmp_path: Path
 ) -> None:
-    state = tasks[name].apply(troubled[:45]).state
+    state = stepped(name, tasks[name], troubled[:45])[1]
     state.save(tmp_path / "state")
     again = tasks[name].load_state(tmp_path / "state")
     assert again.model == state.model
@@ -234,6 +266,7 @@ def test_the_repr_is_the_call_that_makes_it(name: str) -> None:
     special: dict[str, dict[str, Any]] = {
         "anomaly": {"window": tg.Window(length=40)}, "forecast": {"horizon": 7, "levels": (0.1, 0.9)},
         "complete": {"cell": "lstm"}, "tag": {"target": "value", "smooth": False},
+        "classify": {"class_weight": "balanced"},
     }  # fmt: skip
     for task in (kind(seed=3), new(name), kind(**special[name])):
         assert eval(repr(task), names).get_params() == task.get_params()
@@ -349,3 +382,18 @@ def test_a_plain_number_is_a_reading_of_one_channel_and_refused_of_more() -> Non
     for text in ("12", b"12"):
         with pytest.raises(tg.DataError, match="as a reading"):
             verbs.row(text, ("a", "b"))  # type: ignore[arg-type]
+
+
+def test_a_cold_start_says_what_it_wants() -> None:
+    label, value = tg.Tagger(), tg.Tagger(target="value")
+    for match, call in (
+        ("classes=", lambda: label.cold_start(channels=2)),
+        ("each once", lambda: value.cold_start(channels=["a", "a"])),
+        ("a list of names", lambda: value.cold_start(channels="ab")),
+        ("a list of names", lambda: value.cold_start(channels=2.5)),  # type: ignore[arg-type]
+        ("classes for a tagger of values", lambda: value.cold_start(channels=1, classes=[0, 1])),
+        ("targets=3 for one of labels", lambda: label.cold_start(channels=1, classes=[0, 1], targets=3)),
+        ("rule=3", lambda: value.cold_start(channels=1, rule=3)),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(tg.SettingError, match=match):
+            call()

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import tidegate as tg
-from tidegate import chance
+from tidegate import chance, evaluate
+from tidegate.pages.frame import Row
 from tidegate.series import SECOND, Series, check
 from tidegate.tasks import marking, outlook
 
@@ -81,6 +82,24 @@ def _one(series: Series) -> tuple[Any, ...]:
     return (series,)
 
 
+def _completer(direction: str) -> Case:
+    return Case(
+        lambda **over: tg.Completer(direction=direction, **{**SMALL, **over}),
+        _one,
+        lambda task, series: np.column_stack([(f := task.apply(series)).values, f.std]),
+        causal=direction == "past",
+    )
+
+
+def _labels(direction: str) -> Case:
+    return Case(
+        lambda **over: tg.Tagger(direction=direction, **{**SMALL, **over}),
+        lambda series: (series, tags(series)),
+        lambda task, series: task.apply(series).proba,
+        causal=direction == "past",
+    )
+
+
 CASES: dict[str, Case] = {
     "anomaly": Case(
         lambda **over: tg.AnomalyDetector(false_alarms="1/hour", **{**SMALL, **over}),
@@ -91,36 +110,17 @@ CASES: dict[str, Case] = {
     "forecast": Case(
         lambda **over: tg.Forecaster(horizon=4, lookback=24, **{**SMALL, **over}), _one, _forecasts, causal=True
     ),
-    "complete": Case(
-        lambda **over: tg.Completer(**{**SMALL, **over}),
-        _one,
-        lambda task, series: np.column_stack([(f := task.apply(series)).values, f.std]),
-        causal=False,
-    ),
-    "complete, past": Case(
-        lambda **over: tg.Completer(direction="past", **{**SMALL, **over}),
-        _one,
-        lambda task, series: np.column_stack([(f := task.apply(series)).values, f.std]),
-        causal=True,
-    ),
+    "complete": _completer("both"),
+    "complete, past": _completer("past"),
+    "complete, none": _completer("none"),
     "classify": Case(
         lambda **over: tg.Classifier(**{**SMALL, **over}),
         lambda series: (pieces(series), kinds(series)),
         lambda task, series: task.apply(pieces(series)).proba,
         causal=False,
     ),
-    "tag": Case(
-        lambda **over: tg.Tagger(**{**SMALL, **over}),
-        lambda series: (series, tags(series)),
-        lambda task, series: task.apply(series).proba,
-        causal=True,
-    ),
-    "tag, both": Case(
-        lambda **over: tg.Tagger(direction="both", **{**SMALL, **over}),
-        lambda series: (series, tags(series)),
-        lambda task, series: task.apply(series).proba,
-        causal=False,
-    ),
+    "tag": _labels("past"),
+    "tag, both": _labels("both"),
     "tag, values": Case(
         lambda **over: tg.Tagger(target="value", **{**SMALL, **over}),
         lambda series: (series, series.values[:, 0] ** 2),
@@ -130,6 +130,7 @@ CASES: dict[str, Case] = {
 }
 every = pytest.mark.parametrize("name", CASES)
 causal = pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.causal])
+of_sequences = pytest.mark.parametrize("name", ["classify", "tag", "tag, both", "tag, values"])  # which take many
 
 
 def holed(series: Series) -> Series:
@@ -211,46 +212,70 @@ def test_later_rows_never_change_an_earlier_answer(name: str) -> None:
     assert not np.array_equal(ours[CUT:], theirs[CUT:], equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["classify", "tag", "tag, both", "tag, values"])
-def test_early_history_changes_what_is_said_at_the_end(name: str) -> None:
-    case, later = CASES[name], rows(1, 29)
-    values = later.values.copy()
-    values[:4] += np.array([3, 30, 300])
-    changed = check(values, later.times, list(CHANNELS), name=later.name)
-    ours, theirs = case.answer(fitted(name), later), case.answer(fitted(name), changed)
-    assert not np.array_equal(ours[-1], theirs[-1])
+def numbers(name: str, said: Any) -> list[np.ndarray]:
+    """What is said of each of many sequences."""
+    return [*said.proba] if name == "classify" else [one.value if one.proba is None else one.proba for one in said]
 
 
-@pytest.mark.parametrize("name", ["classify", "tag", "tag, both", "tag, values"])
-def test_other_sequences_and_padding_change_no_bit(name: str) -> None:
+@of_sequences
+def test_early_history_changes_the_label_of_the_end(name: str) -> None:
+    rng = np.random.default_rng(0)
+    X, y = 0.1 * rng.standard_normal((200, 8, 1)), rng.choice([-1, 1], 200)
+    X[:, 0, 0] = y  # all that tells, and only there
+    y = y if name == "classify" else np.repeat(y[:, None], 8, axis=1)
+    task = CASES[name].new(training=tg.Training(epochs=3, batches=20, batch=32, learning_rate=0.05)).fit(X, y)
+    pair = X[[0, 0]]
+    pair[:, 0, 0] = -1, 1
+    assert [np.ravel(said)[-1] > 0 for said in task.predict(pair)] == [False, True]
+
+
+@of_sequences
+def test_other_sequences_change_no_bit(name: str) -> None:
     task = fitted(name)
     many = [rows(seed, length) for seed, length in ((3, 40), (4, 25), (5, 61))]
-    said = task.apply(many)
-    whole = (
-        list(said.proba)
-        if name == "classify"
-        else [getattr(one, "value" if "values" in name else "proba") for one in said]
-    )
-    for one, together in zip(many, whole, strict=True):
-        alone = task.apply([one])
-        mine = alone.proba[0] if name == "classify" else getattr(alone[0], "value" if "values" in name else "proba")
-        np.testing.assert_array_equal(mine, together)
+    for one, together in zip(many, numbers(name, task.apply(many)), strict=True):
+        np.testing.assert_array_equal(numbers(name, task.apply([one]))[0], together)
+
+
+@of_sequences
+def test_padding_changes_no_bit_of_what_is_learned_or_said(name: str) -> None:
+    many = [rows(seed, 20 + seed).values.copy() for seed in range(24)]
+    for one in many:
+        one[7] = one[-1, 1] = np.nan  # missing, and no padding
+    y: Any = np.arange(24) % 2 if name == "classify" else [np.sign(one[:, 0]) for one in many]
+    padded, beside = np.full((24, 50, 3), np.nan), np.full((24, 50), np.nan)
+    for i, one in enumerate(many):
+        padded[i, : len(one)], beside[i, : len(one)] = one, np.sign(one[:, 0])
+    tight, wide = CASES[name].new().fit(many, y), CASES[name].new().fit(padded, y if name == "classify" else beside)
+    for task, X in ((tight, padded), (wide, many)):
+        for ours, theirs in zip(numbers(name, task.apply(X)), numbers(name, tight.apply(many)), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 LOST = {  # all that a verdict can say where nothing was won, and nothing that it says of a win
+    "anomaly": r"neither .+ does better than chance .+|.+ ranks rows better than the network .+|.+ do equally well .+",
     "forecast": r".+ did better than the forecaster: MSE .+, p = .+|no better than .+, as far as .+ can tell: MSE .+",
     "complete": r"no better than (linear interpolation|the last value) on later rows, so filled by \1: .+",
     "classify": r"(no better than chance|too few rows to tell from chance): .+",
     "tag": r"no better than a simple rule, as far as these rows can tell: .+|a simple rule does better: .+",
 }
 NOISE_IS_SAID: dict[str, Callable[[Any], list[str]]] = {
+    "anomaly": lambda task: [events(task)],
     "forecast": lambda task: [task.verdict_],
     "complete": lambda task: task.notes_,
     "complete, past": lambda task: task.notes_,
+    "complete, none": lambda task: task.notes_,
     "classify": lambda task: [str(task.verdict_)],
     "tag": lambda task: [task.verdict_],
+    "tag, both": lambda task: [task.verdict_],
     "tag, values": lambda task: [task.verdict_],
 }
+
+
+def events(task: Any) -> str:
+    """A detector learns from no label, so it can only be judged where events are known: here they mean nothing."""
+    labels = np.random.default_rng(0).random(ROWS) < 0.2
+    return evaluate.detector(task, rows(7, ROWS, noise=True), labels=labels)[0].verdict
 
 
 def lost(name: str, said: list[str]) -> bool:
@@ -274,8 +299,9 @@ def test_the_sentence_of_a_win_is_none_of_those() -> None:
         "forecast": outlook.verdict({"forecaster": (0.4, 0.6), "drift": (0.5, 0.5)}, {"drift": (0.01, 1.0)}),
         "classify": str(chance.judge([truth], [truth])),
         "tag": marking.verdict(ours, {"largest class": (0.001, 1.0)}),
+        "anomaly": evaluate.judge([Row(name=n, metrics={"AUROC": a}) for n, a in (("network", 0.9), ("pca", 0.8))])[0],
     }
-    assert all("better than" in said for said in won.values())
+    assert all("better than" in said or "ahead of every baseline" in said for said in won.values())
     assert not any(lost(name, [said]) for name, said in won.items())
     assert lost("tag", [marking.verdict(ours, {"largest class": (0.2, 0.9)})])
     assert lost("tag", [marking.verdict({"tagger": {"rows": 0.4}, **dict([*ours.items()][1:])}, {})])
@@ -310,7 +336,7 @@ def test_what_is_no_state_is_refused_with_where_one_comes_from(name: str, wrong:
     with pytest.raises(tg.SettingError, match=r"as the state of a stream[\s\S]*start\(\)"):
         task.step(reading, wrong)
     if wrong is not None and name != "classify":
-        said = "which needs what comes after" if name in ("complete", "tag, both") else "as the state of a stream"
+        said = "as the state of a stream" if CASES[name].causal else "which needs what comes after"
         with pytest.raises(tg.SettingError, match=said):
             task.apply(series, wrong)
 
@@ -424,21 +450,6 @@ def test_sequences_by_name_in_frames_and_files_are_those_of_a_list(tmp_path: Pat
     )
     (tmp_path / "x_TRAIN.ts").write_text(text)
     assert CASES["classify"].new().fit(tmp_path / "x_TRAIN.ts").classes_.tolist() == ["a", "b"]
-
-
-def test_a_cold_start_says_what_it_wants() -> None:
-    label, value = tg.Tagger(), tg.Tagger(target="value")
-    for match, call in (
-        ("classes=", lambda: label.cold_start(channels=2)),
-        ("each once", lambda: value.cold_start(channels=["a", "a"])),
-        ("a list of names", lambda: value.cold_start(channels="ab")),
-        ("a list of names", lambda: value.cold_start(channels=2.5)),  # type: ignore[arg-type]
-        ("classes for a tagger of values", lambda: value.cold_start(channels=1, classes=[0, 1])),
-        ("targets=3 for one of labels", lambda: label.cold_start(channels=1, classes=[0, 1], targets=3)),
-        ("rule=3", lambda: value.cold_start(channels=1, rule=3)),  # type: ignore[arg-type]
-    ):
-        with pytest.raises(tg.SettingError, match=match):
-            call()
 
 
 def test_a_tagger_that_learned_from_a_stream_alone_has_a_page(tmp_path: Path) -> None:
