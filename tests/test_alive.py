@@ -313,3 +313,17 @@ def test_a_state_says_whether_it_learned() -> None:
             _, state = task.step([1.0], state, learn=True, target=target)
             counted.append(state.learned)
         assert (task.start().learned, counted) == (0, [0, 1, 1, 1, 2])
+
+
+def test_a_tag_says_that_memory_began_anew_and_that_the_data_changed() -> None:
+    task, rng = tg.Tagger(target="value", seed=0).cold_start(channels=1, interval="1s"), np.random.default_rng(0)
+    state, said = task.start(), []
+    for n, bit in enumerate(rng.integers(0, 2, 1500).tolist()):
+        tag, state = task.step([bit], state, learn=True, target=1 - bit if n < 1000 else 5 * bit)
+        said.append(tag.notes)
+    assert not any(said[:1000])
+    told = [n for n, notes in enumerate(said) if notes]
+    assert len(told) >= 1 and said[told[0]] == ("the data changed: errors grew and stayed",)
+    late, _ = task.step([1], state, learn=True, target=0, time=10**9 * 100_000)
+    assert late.notes[0].startswith("memory began anew after 1.1")
+    assert late.notes[0].endswith("; the model knows one every 1 s")

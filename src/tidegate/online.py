@@ -40,7 +40,7 @@ OPEN = {"rnn_tanh": [0.0], "rnn_relu": [0.0], "lstm": [2.0, -1.0, 0.0, 2.0], "gr
 """What gates begin with: open to the new, so that errors flow back through one orthogonal matrix and nothing else."""
 LIMIT = 10.0  # scaled readings and targets go no further
 MOST = 2**62  # readings that are counted
-READ, PENDING, BEGAN, LATE, SINCE = 0, 3, 9, 10, 11  # of `counts`, as in online.hpp
+READ, PENDING, DRIFTS, BEGAN, LATE, SINCE = 0, 3, 7, 9, 10, 11  # of `counts`, as in online.hpp
 LEARNED = -2  # minus its id stands where a reading was learned from
 STILL = 1e150  # the spread of a channel that has not moved: whatever it reads later, the network is told 0, as before
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .. import save
 from ..cells import KINDS
 from ..errors import DataError, ModelFileError, SettingError
-from ..online import BEGAN, LATE, NAMES, READ, Learner, Rule
+from ..online import BEGAN, DRIFTS, LATE, NAMES, READ, Learner, Rule
 from ..scale import Scale
 from ..settings import Network, Onward
 from . import marked, steady, steps, stepwise, verbs
@@ -152,18 +152,22 @@ def told(
 
 def step(
     model: Model, arrays: Arrays, values: NDArray[np.float64], cut: bool, known: tuple[Any, int | str | None] | None
-) -> tuple[NDArray[np.float64], Arrays]:
-    """The answer (1, outputs) to one row (1, C) before it is learned from; the arrays given are used up.
+) -> tuple[NDArray[np.float64], Arrays, bool]:
+    """The answer (1, outputs) to one row (1, C) before it is learned from, and whether the data was seen to change.
+
+    The arrays given are used up.
 
     known  the target as `target` gives it, None for none; and the id of the reading. None: do not learn
     """
     memory, who = memory_of(arrays), own(model, arrays)
     goal, named = known or (None, None)
+    drifts = memory["counts"].item(DRIFTS)
     if cut:
         who.accept(memory, goal, named)  # before anything is changed
         restart(memory)
     said = who.step(memory, values[0], goal, id=named, learn=known is not None)
-    return said[None], {**arrays, "online/read": np.array([_serial(memory)])}
+    after = {**arrays, "online/read": np.array([_serial(memory)])}
+    return said[None], after, memory["counts"].item(DRIFTS) > drifts
 
 
 def restart(memory: Arrays) -> None:

@@ -15,7 +15,7 @@ from ..cells import KINDS
 from ..kernels.stream import Stepper
 from ..online import Rule
 from ..scale import Scale
-from ..series import SECOND
+from ..series import SECOND, span_text
 from . import steps, verbs
 from .sequences import CLIP, inputs
 from .steady import Steady
@@ -74,6 +74,21 @@ def start(model: Model, smooth: bool) -> verbs.Arrays:
 def longest(interval: float) -> float:
     """The longest hole, in nanoseconds, after which memory goes on."""
     return GAP * interval * SECOND
+
+
+def noticed(gap: int, interval: float, drift: bool) -> tuple[str, ...]:
+    """What to tell of one reading: the gap, in nanoseconds, after which memory began anew, if not 0; a drift.
+
+    >>> noticed(900 * SECOND, 1.0, drift=False)
+    ('memory began anew after 15 min without a reading; the model knows one every 1 s',)
+    """
+    if not gap and not drift:
+        return ()
+    told = f"memory began anew after {span_text(gap / SECOND)} without a reading; the model knows one every"
+    return (
+        *([f"{told} {span_text(interval)}"] if gap else []),
+        *(["the data changed: errors grew and stayed"] if drift else []),
+    )
 
 
 def begins(times: NDArray[np.int64], interval: float, last: int | None) -> NDArray[np.int64]:

@@ -279,20 +279,21 @@ class Tagger:
     ) -> tuple[Tag, State]:
         """What `_read` says of one row (1, C), in less time."""
         model, (last, seen) = self.model_, state.arrays["clock"].tolist()
-        cut = bool(seen) and now - last > stepwise.longest(self.interval_)
+        cut, drift = bool(seen) and now - last > stepwise.longest(self.interval_), False
         if "online/rule" in state.arrays:
             from . import alive
 
-            said, after = alive.step(model, state.arrays, values, cut, known)
+            said, after, drift = alive.step(model, state.arrays, values, cut, known)
         else:
             said, memory = stepwise.once(model, values, cut, state.arrays["memory"])
             said, after = model.answer(said), {"memory": memory}
-        tag = Tag(now, value=dict(zip(self.answers_, said[0].tolist(), strict=True)))
+        notes = stepwise.noticed(now - last if cut else 0, self.interval_, drift)
+        tag = Tag(now, value=dict(zip(self.answers_, said[0].tolist(), strict=True)), notes=notes)
         if model.labels:
             smoothed, belief = self._smoothed(said, FIRST if cut else NONE, state)
             after |= {} if belief is None else {"belief": belief}
             raw, label = (self.answers_[int(part[0].argmax())] for part in (said, smoothed))
-            tag = Tag(now, label, raw, tag.value)
+            tag = Tag(now, label, raw, tag.value, notes=notes)
         after["clock"] = np.array([now, seen + 1], dtype=np.int64)
         return tag, State(after, state.model)
 

@@ -27,6 +27,8 @@ class Tag(msgspec.Struct, frozen=True):
     """the label without smoothing"""
     proba: dict[Any, float] = {}
     value: dict[str, float] = {}
+    notes: tuple[str, ...] = ()
+    """what was noticed: that memory began anew after a hole; while learning, that errors grew and stayed"""
 
 
 @dataclass(frozen=True, eq=False)
