@@ -332,3 +332,23 @@ def test_rows_that_are_witnesses_of_their_own_are_tested_as_blocks_are() -> None
         own = np.arange(500, 1500)[chance.stretches(np.arange(500, 1500), least=120) == i]
         assert len(own) >= 120
     assert stretch.max() == 7
+
+
+def test_it_says_where_a_task_is_judged_on_what_it_learned_from(
+    steady: Series, tmp_path: Path, classifier: tg.Classifier, sequences: tuple[np.ndarray, np.ndarray]
+) -> None:
+    small: dict[str, Any] = {"network": tg.Network(hidden=4), "training": tg.Training(epochs=1, batches=2, batch=4)}
+    state = (steady.values[:, 0] > np.median(steady.values[:, 0])).astype(int)[:600]
+    tasks = [tg.Forecaster(horizon=4, lookback=16, **small).fit(steady[:600]), tg.Completer(**small).fit(steady[:600])]
+    tasks.append(tg.Tagger(**small).fit(steady[:600], state))
+    for task in tasks:
+        task.save(tmp_path / "m")
+        for same in (task, tg.load(tmp_path / "m")):
+            (note,) = evaluate.again(same, steady[500:700])
+            assert note.startswith("100 of 200 rows from the time that the model learned from, ")
+            assert evaluate.again(same, steady[600:]) == []
+            assert evaluate.again(same, check(steady.values[:50])) == []
+    X, y = sequences
+    seen = measures.classifier(classifier, X[:10], y[:10], history=X[5:], known=y[5:])
+    assert "5 of 10 sequences lie in the history too" in seen.notes[0]
+    assert measures.classifier(classifier, X[:5], y[:5], history=X[5:], known=y[5:]).notes == []

@@ -240,12 +240,18 @@ def _judge_detector(task: Any, source: Source, truth: Truth) -> Judged:
     return Judged(evaluation, [*series.notes, *seen, *found.notes, *clean], found, series)
 
 
+def _again(task: Any, series: Any) -> list[str]:
+    from .evaluate import again
+
+    return again(task, series)
+
+
 def _judge_forecaster(task: Any, source: Source, truth: Truth) -> Judged:
     from . import measures
 
     series = source.series(task)
     evaluation = measures.forecaster(task, series, every=truth.every or 1)
-    return Judged(evaluation, [*series.notes], evaluation.detail, series)
+    return Judged(evaluation, [*series.notes, *_again(task, series)], evaluation.detail, series)
 
 
 def _judge_completer(task: Any, source: Source, truth: Truth) -> Judged:
@@ -254,7 +260,7 @@ def _judge_completer(task: Any, source: Source, truth: Truth) -> Judged:
     series = source.series(task)
     share, pattern, seed = truth.hide or 0.1, truth.pattern or "points", truth.seed or 0
     evaluation = measures.completer(task, series, share=share, pattern=pattern, seed=seed)
-    return Judged(evaluation, [*series.notes], evaluation.detail, None, series)
+    return Judged(evaluation, [*series.notes, *_again(task, series)], evaluation.detail, None, series)
 
 
 def _judge_classifier(task: Any, source: Source, truth: Truth) -> Judged:
@@ -274,11 +280,9 @@ def _judge_tagger(task: Any, source: Source, truth: Truth) -> Judged:
     data, beside = source.marked(task.target, task)
     past = source.of(truth.history, labels=True).marked(task.target, task) if truth.history else None
     evaluation = measures.tagger(task, data, beside, history=past)
-    one = not isinstance(data, dict)
-    return Judged(
-        evaluation, [*data.notes] if one else [], evaluation.detail, data if one else list(data.values()),
-        beside[0] if one else beside,
-    )  # fmt: skip
+    if isinstance(data, dict):
+        return Judged(evaluation, [], evaluation.detail, list(data.values()), beside)
+    return Judged(evaluation, [*data.notes, *_again(task, data)], evaluation.detail, data, beside[0])
 
 
 JUDGES = {

@@ -233,11 +233,14 @@ def unlabelled(series: Series) -> list[str]:
     return [f"{several(count, 'row')} without a label, counted as normal"] if count else []
 
 
-def again(det: AnomalyDetector, series: Series) -> list[str]:
-    """A note where a detector is judged on rows from the time that it learned from."""
-    first, last = det.split_times_[0][0], det.split_times_[-1][-1]
+def again(task: Any, series: Series) -> list[str]:
+    """A note where a task is judged on rows from the time that it learned from, as far as it knows that."""
+    spans = getattr(task, "split_times_", None) or [task.times_]  # of a detector, what it left out has no part in it
+    if not spans[0] or not task.clock_ or not series.clock:
+        return []
+    first, last = spans[0][0], spans[-1][-1]
     count = int(((series.times >= first) & (series.times <= last)).sum())
-    if not count or not det.clock_ or not series.clock:
+    if not count:
         return []
     of = f"{count:,} of {several(len(series), 'row')} from the time that the model learned from"
     return [

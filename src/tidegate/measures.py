@@ -204,20 +204,33 @@ def classifier(
     true, said = (np.array([number[str(label)] for label in part], dtype=np.int64) for part in (right, told.label))
     largest = str(task.classes_[task.confusion_.sum(axis=1).argmax()])
     rules = {"largest class": np.full(len(true), number[largest])}
+    known_again = 0
     if history is not None:
-        rules["nearest sequence"] = np.array([number[str(label)] for label in _nearest(task, data, history, known)])
+        near, known_again = _nearest(task, data, history, known)
+        rules["nearest sequence"] = np.array([number[str(label)] for label in near])
     rows = [Row(name=OURS, metrics=_answers(true, said, len(names)))]
     rows += [Row(name=n, metrics=_answers(true, one, len(names)), baseline=True) for n, one in rules.items()]
     strange = sorted(set(right.astype(str)) - set(task.classes_.astype(str)))
     sides = naming.compared(true, said, rules)[1]
-    found = _right(rows, f"{len(true):,} labelled sequences", (str(chance.judge([true], [said])), sides), told)
+    found = _right(
+        rows,
+        f"{len(true):,} labelled sequences",
+        (str(chance.judge([true], [said])).replace("held-out rows", "sequences"), sides),
+        told,
+    )
+    if known_again:
+        of = f"{known_again:,} of {several(len(true), 'sequence')}"
+        found.notes.append(f"{of} lie in the history too: if the model has seen them, it does better than on new ones")
     if strange:
         found.notes.append(f"labels that the model does not know, counted as wrong: {', '.join(strange[:8])}")
     return found
 
 
-def _nearest(task: Classifier, data: Any, history: Any, known: Any) -> NDArray[Any]:
-    """The label of the training sequence with the smallest Euclidean distance, as `naming.nearest` has it."""
+def _nearest(task: Classifier, data: Any, history: Any, known: Any) -> tuple[NDArray[Any], int]:
+    """The label of the training sequence with the smallest Euclidean distance, as `naming.nearest` has it.
+
+    And how many sequences are themselves in the history.
+    """
     from .tasks import sequences
 
     past, new = (sequences.each(X, task.channels_) for X in (history, data))
@@ -225,8 +238,9 @@ def _nearest(task: Classifier, data: Any, history: Any, known: Any) -> NDArray[A
     flat = x.reshape(len(x), -1).astype(np.float64)
     squares = (flat[: len(past)] ** 2).sum(axis=1)
     apart = squares - 2.0 * flat[len(past) :] @ flat[: len(past)].T
-    labels: NDArray[Any] = np.asarray(known)[apart.argmin(axis=1)]
-    return labels
+    closest = apart.argmin(axis=1)
+    labels: NDArray[Any] = np.asarray(known)[closest]
+    return labels, int((flat[len(past) :] == flat[closest]).all(axis=1).sum())
 
 
 def _answers(true: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> dict[str, float]:

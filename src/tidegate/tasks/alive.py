@@ -258,7 +258,7 @@ def cold_start(
     outputs = len(task.classes_ if labels else task.targets_)
     form = Form(channels=len(names), outputs=outputs, net=net, direction=task.direction, lru=lru)  # type: ignore[arg-type]
     task.channels_, task.interval_, task.clock_, task.device_ = names, pace[0], False, "cpu"
-    task.history_, task.tried_, task.split_, task.errors_ = [], [], {}, {}
+    task.history_, task.tried_, task.split_, task.errors_, task.times_ = [], [], {}, {}, None
     task.against_, task.confusion_, task.notes_ = {}, np.zeros((0, 0), dtype=np.int64), []
     task._remember(_cold(form, pace[1], labels, task.seed))
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from ..errors import SettingError
+from ..series import Series
 from ..settings import one_of
 from .verbs import get_params
 
@@ -52,6 +53,12 @@ def plain_params(task: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def span(given: list[Series]) -> tuple[int, int] | None:
+    """The first and the last time of one history that has a clock, by which `evaluate` knows it again."""
+    series = given[0]
+    return (int(series.times[0]), int(series.times[-1])) if len(given) == 1 and series.clock else None
 
 
 def one_kind(name: str, value: Any, kind: type[Struct]) -> Struct:

@@ -191,6 +191,7 @@ class Completer:
         plain = Model(recipe, run.weights, scale, known, every, every[:, 0])
         judged = hiding.finish(past, plain, self.seed)
         self.channels_, self.interval_, self.clock_ = series.channels, series.interval, series.clock
+        self.times_ = asked.span([series])
         self.history_, self.tried_, self.device_ = run.history, found.tried, run.device
         self.held_out_, self.against_ = judged.errors, judged.against
         self.linear_ = tuple(series.channels[c] for c in judged.doubted)
@@ -360,7 +361,7 @@ class Completer:
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "linear": self.linear_}
         facts |= {"held_out": self.held_out_, "by_channel": self.by_channel_, "tried": self.tried_}
-        facts |= {"recipe": self.model_.recipe, "against": self.against_}
+        facts |= {"recipe": self.model_.recipe, "against": self.against_, "times": self.times_}
         spec: dict[str, Any] = msgspec.to_builtins({"task": "complete", "params": asked.plain_params(self), **facts})
         return spec
 
@@ -383,7 +384,7 @@ class Completer:
         arrays = file.arrays(_implied(spec.recipe))
         completer = cls(**msgspec.structs.asdict(spec.params))
         completer.channels_, completer.interval_, completer.clock_ = spec.channels, spec.interval, spec.clock
-        completer.history_, completer.tried_ = spec.history, spec.tried
+        completer.history_, completer.tried_, completer.times_ = spec.history, spec.tried, spec.times
         completer.device_, completer.held_out_, completer.against_ = spec.device, spec.held_out, spec.against
         completer.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate")}  # in time
         completer.linear_, completer.notes_, completer.by_channel_ = spec.linear, spec.notes, spec.by_channel
@@ -446,6 +447,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notes: list[str]
     recipe: Recipe
     against: dict[str, tuple[float, float]] = {}
+    times: tuple[int, int] | None = None
 
 
 def _implied(recipe: Recipe) -> dict[str, tuple[tuple[int, ...], str]]:

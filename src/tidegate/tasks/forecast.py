@@ -141,7 +141,7 @@ class Forecaster:
         )  # fmt: skip
         model, errors, self.against_ = practice.finish(past(found.net), scale, ahead, found.run.weights, levels)
         self.channels_, self.known_, self.interval_, self.clock_ = channels, beside.known, series.interval, series.clock
-        self.model_, self.errors_, self.split_ = model, errors, parts
+        self.model_, self.errors_, self.split_, self.times_ = model, errors, parts, asked.span([series])
         self.history_, self.device_, self.tried_ = found.run.history, found.run.device, found.tried
         few = self._few(len(past(found.net).origins("calibrate")))
         cycle = practice.cycle(past(found.net))
@@ -323,7 +323,7 @@ class Forecaster:
             return
         facts = {"channels": self.channels_, "interval": self.interval_, "clock": self.clock_, "device": self.device_}
         facts |= {"history": self.history_, "split": self.split_, "notes": self.notes_, "errors": self.errors_}
-        facts |= {"against": self.against_}
+        facts |= {"against": self.against_, "times": self.times_}
         inside = {"form": self.model_.form, "share": self.model_.share, "tried": self.tried_}
         inside |= {"follows": self.model_.follows}
         spec = {"task": "forecast", "params": asked.plain_params(self), "known": self.known_, **facts, **inside}
@@ -368,7 +368,7 @@ class Forecaster:
         ahead = verbs.built(Coming, arrays, "coming") if spec.form.features else coming.nothing(spec.form.channels)
         usual = arrays.get("usual", np.ones(spec.form.channels))
         task.model_ = Model(spec.form, weights, scale, rules, spec.share, levels, bands, ahead, usual, spec.follows)
-        task.known_ = spec.known
+        task.known_, task.times_ = spec.known, spec.times
         task.channels_, task.interval_, task.clock_ = spec.channels, spec.interval, spec.clock
         task.split_ = {name: spec.split[name] for name in ("train", "valid", "calibrate") if name in spec.split}
         task.history_, task.tried_, task.notes_ = spec.history, spec.tried, spec.notes
@@ -473,6 +473,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     known: tuple[str, ...] = ()
     follows: float = 0.0
     against: dict[str, tuple[float, float]] = {}
+    times: tuple[int, int] | None = None
 
 
 def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:

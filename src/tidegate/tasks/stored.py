@@ -56,6 +56,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tried: list[Tried]
     notes: list[str]
     device: str
+    times: tuple[int, int] | None = None
 
 
 def _implied(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:

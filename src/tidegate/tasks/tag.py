@@ -132,6 +132,7 @@ class Tagger:
         run, lesson = learned.run, lesson.of(learned.net)
         first = given[0]
         self.channels_, self.interval_, self.clock_ = first.channels, first.interval, first.clock
+        self.times_ = asked.span(given)
         self.history_, self.tried_, self.device_, self.split_ = run.history, learned.tried, run.device, lesson.split
         found = taught.finish(lesson, run.weights, self.smooth, self.seed)
         self.errors_, self.against_, self.confusion_ = found.errors, found.against, found.confusion
@@ -374,7 +375,7 @@ class Tagger:
             "tag", stored.Params(**asked.plain_params(self)), model.form, model.temperature, model.running, model.rule,
             list(self.answers_), marked.kind(self.classes_) if labels else "", self.channels_, self.interval_,
             self.clock_, self.split_, self.errors_, self.against_, self.confusion_.tolist(), self.history_,
-            self.tried_, self.notes_, self.device_,
+            self.tried_, self.notes_, self.device_, self.times_,
         )  # fmt: skip
         save.write(path, "model", msgspec.to_builtins(spec), stored.arrays(model))
 
@@ -404,7 +405,12 @@ class Tagger:
             found.classes_ = np.array(spec.answers, dtype=spec.kind)
         else:
             found.targets_ = tuple(str(name) for name in spec.answers)
-        found.channels_, found.interval_, found.clock_ = spec.channels, spec.interval, spec.clock
+        found.channels_, found.interval_, found.clock_, found.times_ = (
+            spec.channels,
+            spec.interval,
+            spec.clock,
+            spec.times,
+        )
         found.split_ = {name: spec.split[name] for name in ("train", "valid", "judge") if name in spec.split}
         found.errors_, found.against_, found.confusion_ = spec.errors, spec.against, stored.square(spec.confusion)
         found.history_, found.tried_, found.notes_, found.device_ = spec.history, spec.tried, spec.notes, spec.device
