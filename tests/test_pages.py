@@ -316,6 +316,8 @@ def test_labelled_sequences_are_judged_by_their_labels(taught: Taught) -> None:
     assert "held-out rows" not in page[: page.index("Can the labels")]
     with pytest.raises(DataError, match="119 labels for 120 sequences"):
         tg.report.page(classifier, result, data=X, truth=right[1:])
+    with pytest.raises(DataError, match="5 sequences beside 120 answers"):
+        tg.report.page(classifier, result, data=X[:5])
 
 
 def test_after_learning_the_page_does_not_judge_rows_that_were_learned_from(taught: Taught) -> None:

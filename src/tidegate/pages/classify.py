@@ -53,6 +53,8 @@ def page(
     learned_from = hasattr(evaluation, "rows") and getattr(evaluation, "detail", None) is None
     told = held(task) if learned_from or result is None or truth is None else of(task, result, truth)
     given = None if data is None else sequences.each(data, task.channels_)
+    if given and result is not None and not learned_from and len(given) != len(result.label):
+        raise DataError(f"{len(given):,} sequences beside {len(result.label):,} answers", wanted="the same ones")
     table = beside(task, evaluation, told)
     headline, sentences = said(table, told)
     charts: dict[str, Chart | None] = {"reliability": reliable(told.judged.reliability())}
