@@ -510,6 +510,20 @@ def test_info_says_what_a_model_holds(task: str, model: Callable[[str], Path]) -
         assert name in shown
 
 
+@pytest.mark.parametrize("target", ["value", "label"])
+def test_info_of_a_tagger_that_learned_from_a_stream_alone_says_so(target: str, tmp_path: Path) -> None:
+    names = ["on", "off"]
+    live = tg.Tagger(target=target).cold_start(channels=2, classes=names if target == "label" else ())
+    state = live.start()
+    for i in range(5):
+        truth = names[i % 2] if target == "label" else float(i)
+        _, state = live.step([float(i), 1.0], state, learn=True, target=truth)
+    live.save(tmp_path / "cold.safetensors", state=state)
+    told = json.loads(tidegate("info", tmp_path / "cold.safetensors", "--json").stdout)
+    assert told["training"] == "none, it learns from its stream only"
+    assert "learned on from 5 of 5 readings" in tidegate("info", tmp_path / "cold.safetensors").stdout
+
+
 @every_task
 def test_a_report_is_one_html_file(task: str, data: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("plotly")

@@ -456,6 +456,41 @@ def test_a_row_of_another_length_is_named_or_its_end_is_missing(file, cells):
         assert error.value.where == "pump.csv, row 6"
 
 
+ROWS = "time,flow,site,level\n" + "".join(f"2024-03-09 10:{i:02d}:00,{i}.25,7,1.5\n" for i in range(40))
+
+
+@pytest.mark.parametrize("missing", [0, 40_000])
+@pytest.mark.parametrize("kept", [-5, -9, -12, -20])
+def test_a_last_row_that_was_cut_off_is_refused_and_not_half_believed(file, kept, missing):
+    long = ROWS + "2024-03-09 10:00:00,1.5,7,1.5\n" * missing  # longer than the end that is looked at
+    cells = long[:kept].splitlines()[-1].count(",") + 1
+    packed = (
+        (long[:kept].encode(), ""),
+        (gzip.compress(long[:kept].encode()), ".gz"),
+        (long[:kept].encode("utf-16"), ""),
+    )
+    for content, ending in packed:
+        with pytest.raises(DataError, match=f"^its last row has {cells} of 4 cells") as error:
+            read(file(content, f"pump.csv{ending}"), duplicates="last")
+        assert (error.value.wanted, error.value.where) == ("4, as the header", f"pump.csv{ending}")
+        assert error.value.do == "was the file cut off? remove that row, or fetch the file again"
+
+
+def test_a_last_row_that_is_whole_or_cannot_be_judged_is_read(file):
+    for end in ("", "\n", "\n\n", "\r\n"):
+        assert len(read(file(ROWS.rstrip("\n") + end))) == 40
+    assert len(read(file(ROWS + ",,,\n"))) == 40  # blanks only
+    with pytest.raises(DataError, match="its last row has 2 of 4 cells"):
+        read(file(ROWS[:-7] + "\n,,,\n"))
+    assert np.isnan(read(file("a,b\n1,2\n1\n1,2\n1\n")).values[[1, 3], 1]).all()  # short rows are its way
+    notes = read(file('a,note,b\n1,"x, ""y""\nz",2\n2,"x\ny",3\n'), channels=["a", "b"])
+    assert notes.values.tolist() == [[1, 2], [2, 3]]
+    with pytest.raises(DataError, match="its last row has 2 of 3 cells"):
+        read(file('a,note,b\n1,"x, y",2\n2,"x, '), channels=["a", "b"])
+    many = read_many(file("t0,t1,t2\n1,2,3\n4,5\n"), layout=Layout(wide=True))
+    assert len(many["1"]) == 2  # a shorter sequence
+
+
 def test_columns_that_occur_twice_or_not_at_all_are_named(file):
     with pytest.raises(DataError, match="twice: a"):
         read(file("a,a\n1,2\n"))
