@@ -366,6 +366,17 @@ def test_quantiles_can_be_chosen(data: dict[str, Path], model: Callable[[str], P
     assert "between 0 and 1" in tidegate("apply", learned, data["forecast"], "--quantiles", "90", code=2).stderr
 
 
+def test_a_channel_that_cannot_be_forecast_says_so(
+    data: dict[str, Path], model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    learned = model("forecast")
+    pl.read_csv(data["forecast"]).with_columns(s1=pl.lit(None, pl.Float64)).write_csv(tmp_path / "silent.csv")
+    said = tidegate("apply", learned, tmp_path / "silent.csv").stderr
+    assert "  s1: no forecast, nothing of it was read\n" in said
+    assert "nan" not in said
+    assert "  s0: " in said
+
+
 @streams
 def test_rows_without_a_clock_are_numbered(task: str, data: dict[str, Path], tmp_path: Path) -> None:
     pl.read_csv(data[task]).drop("time").write_csv(data[task])
@@ -478,6 +489,20 @@ def test_values_are_learned_from_columns_that_are_no_channels(data: dict[str, Pa
     assert "one column of labels" in tidegate("fit", "tag", *words, "-o", out, code=2).stderr
     none = tidegate("fit", "tag", data["tag"], "-o", out, "--target", "value", code=2)
     assert "give --labels COL" in none.stderr
+
+
+def test_texts_that_are_to_be_learned_as_values_are_not_to_be_left_out(data: dict[str, Path], tmp_path: Path) -> None:
+    out, words = tmp_path / "m", [data["tag"], "--labels", "state"]
+    for more in ([], ["--channels", "s0,s1"]):
+        refused = tidegate("fit", "tag", *words, "-o", out, "--target", "value", *more, code=1).stderr
+        assert "wanted: numbers in state, to learn as values\n  do: --target label learns names" in refused
+    tidegate("fit", "tag", data["tag"], "-o", out, "--target", "value", "--labels", "load", "--channels", "s0,s1")
+    assert "do: give --labels the columns it learned" in tidegate("evaluate", out, *words, code=1).stderr
+    table = pl.read_csv(data["tag"]).with_columns(state=pl.lit(None), load=pl.lit(None, pl.Float64))
+    table.write_csv(data["tag"])
+    assert "no label at all" in tidegate("fit", "tag", *words, "-o", out, code=1).stderr
+    none = tidegate("fit", "tag", data["tag"], "--labels", "load", "-o", out, "--target", "value", code=1)
+    assert "not a single reading in load" in none.stderr
 
 
 def test_many_sequences_are_tagged_each_by_itself(machine: Series, data: dict[str, Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -393,6 +394,12 @@ def test_decimal_commas_that_were_said_to_be_none_are_shown(file):
     with pytest.raises(DataError, match="a \\('1,5'\\)") as error:
         read(file("a;b\n1,5;2\n2,5;3\n"), layout=Layout(decimal="."))
     assert "layout=Layout(decimal=',')" in error.value.do
+    with pytest.raises(DataError, match="a \\('5,827'\\)") as error:  # the first cell alone might be a thousand
+        read(file("a;b\n5,827;1\n12,5;2\n3,25;3\n"), layout=Layout(decimal="."))
+    assert error.value.do == "if these are decimal commas, leave decimal= out, or say layout=Layout(decimal=',')"
+    with pytest.raises(DataError) as error:
+        read(file("a;b\n5,827;1\n1,234;2\n"), layout=Layout(decimal="."))
+    assert re.fullmatch(r"write numbers without separators of thousands; if these are dec.*", error.value.do)
 
 
 def test_lines_above_a_table_are_shown(file):

@@ -212,7 +212,10 @@ class Source(NamedTuple):
             raise click.UsageError("give --labels COL, or COL,COL: which columns hold the values to learn")
         own = model.channels_ if model else self.channels
         wider = self._replace(labels=None, channels=None if own is None else [*own, *beside])
-        data = wider.many() if self.several else wider.series()
+        try:
+            data = wider.many(needed=beside) if self.several else wider.series(needed=beside)
+        except DataError as error:
+            raise _no_values(error, beside, fitted=model is not None) from None
         values = [series.select(beside).values for series in _each(data)]
         kept = [name for name in next(iter(_each(data))).channels if name not in beside]
         if not kept:
@@ -221,7 +224,7 @@ class Source(NamedTuple):
             return {name: series.select(kept) for name, series in data.items()}, values
         return data.select(kept), [np.asarray(one) for one in values]
 
-    def many(self, model: Any = None, *, labelled: bool = False) -> dict[str, Series]:
+    def many(self, model: Any = None, *, labelled: bool = False, needed: Sequence[str] = ()) -> dict[str, Series]:
         """Many sequences by name, from a table, a folder or a .ts file; for a model only its channels."""
         from msgspec.structs import replace
 
@@ -233,7 +236,7 @@ class Source(NamedTuple):
         pace = self.interval or getattr(model, "interval_", None)
         many = {name: as_series(series, interval=pace) for name, series in many.items()}
         if not model:
-            empty = self._empty([*many.values()])
+            empty = self._empty([*many.values()], needed)
             say(f"noticed: {LEFT_OUT}: {', '.join(empty)}") if empty else None
             many = {name: _without(series, empty) for name, series in many.items()}
         if model and self.wide and len(model.channels_) == 1:  # a wide table has no name for what it holds
@@ -342,6 +345,17 @@ def _of_model(error: DataError, channels: Sequence[str]) -> DataError:
     has = error.wanted.removeprefix("some of ")
     wanted = f"the channels of the model: {', '.join(channels)}"
     return DataError(error.saw, wanted=wanted, do=f"rename the columns; the data has {has}", where=error.where)
+
+
+def _no_values(error: DataError, beside: Sequence[str], *, fitted: bool) -> DataError:
+    """Texts in a column of values to learn, told to someone who wants to learn it, and not to leave it out."""
+    texts = error.saw.removeprefix("columns that are not numbers: ")
+    named = [name for name in beside if f", {name} (" in f", {texts}"]
+    if texts == error.saw or not named:
+        return error
+    do = "give --labels the columns it learned" if fitted else "--target label learns names; or give other --labels"
+    wanted = f"numbers in {', '.join(named)}, to learn as values"
+    return DataError(error.saw, wanted=wanted, do=do, where=error.where)
 
 
 def cut(series: Series, first: str | None, until: str | None) -> Series:

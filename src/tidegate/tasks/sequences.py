@@ -57,7 +57,13 @@ def many(X: Any) -> Any:
     if isinstance(X, str | Path):
         from ..reader import read_many
 
-        X = read_many(X)
+        try:
+            X = read_many(X)
+        except DataError as error:  # what it advises are arguments of the reader: `fit` has none of them
+            if "=" not in error.do:
+                raise
+            do = f"{error.do}, where that can be said: tg.read_many(path, id=, labels=), and give what it reads"
+            raise DataError(error.saw, wanted=error.wanted, do=do, where=error.where) from None
     return list(X.values()) if isinstance(X, Mapping) else X
 
 
