@@ -277,6 +277,53 @@ def test_a_sequence_with_two_labels_is_named(spikes: pl.DataFrame, data: dict[st
     assert files(tmp_path) == {"machine.csv", "spikes.csv", "states.csv"}
 
 
+@pytest.mark.parametrize("kinds", [["plain", "spiked"], [1, 2]])
+@pytest.mark.parametrize("form", ["long", "wide"])
+def test_sequences_without_a_label_are_left_out_and_named(
+    form: str, kinds: list[Any], spikes: pl.DataFrame, tmp_path: Path
+) -> None:
+    told = spikes.with_columns(pl.col("kind").replace(["plain", "spiked"], [*map(str, kinds)]))
+    words = ["--labels", "kind", "--sequence", "id"]
+    some = told.with_columns(kind=pl.when(pl.col("id").is_in(["n3", "n20"]).not_()).then("kind"))
+    none = told.with_columns(kind=pl.lit(None, pl.String))
+    for name, table in (("all", told.filter(pl.col("id").is_in(["n3", "n20"]).not_())), ("some", some), ("none", none)):
+        (wide(table) if form == "wide" else table).write_csv(tmp_path / f"{name}.csv")
+    words += ["--wide"] if form == "wide" else []
+    tidegate("fit", "classify", tmp_path / "all.csv", "-o", tmp_path / "a", *words)
+    result = tidegate("fit", "classify", tmp_path / "some.csv", "-o", tmp_path / "b", *words)
+    assert "noticed: left out, without a label: 2 of 48 sequences: n3, n20\n" in result.stderr
+    assert "learned from 46 sequences" in result.stderr
+    one, other = (tg.load(tmp_path / name) for name in "ab")
+    assert one.classes_.tolist() == other.classes_.tolist() == kinds
+    assert f"2 classes: {kinds[0]} " in result.stderr
+    for part, weights in one.model_.weights.items():
+        np.testing.assert_array_equal(weights, other.model_.weights[part])
+    told_apart = ["evaluate", tmp_path / "b", tmp_path / "some.csv", *words, "--history", tmp_path / "some.csv"]
+    judged = tidegate(*told_apart)
+    assert "46 labelled sequences" in judged.stdout
+    assert judged.stderr.count("2 of 48 sequences: n3, n20") == 2
+    for command in (["fit", "classify"], ["evaluate", tmp_path / "b"]):
+        more = ["-o", tmp_path / "c"] if command[0] == "fit" else []
+        refused = tidegate(*command, tmp_path / "none.csv", *more, *words, code=1).stderr
+        assert "no label at all: not one sequence has one" in refused
+
+
+def test_of_a_folder_a_class_what_is_no_data_is_left_out_and_named(spikes: pl.DataFrame, tmp_path: Path) -> None:
+    for (kind, name), rows in spikes.group_by("kind", "id", maintain_order=True):
+        (tmp_path / "kinds" / str(kind)).mkdir(parents=True, exist_ok=True)
+        rows.select("level").write_csv(tmp_path / "kinds" / str(kind) / f"{name}.csv")
+    for place in ("", "plain"):
+        (tmp_path / "kinds" / place / "readme.md").write_text("# What this is\n")
+    fitted = tidegate("fit", "classify", tmp_path / "kinds", "-o", tmp_path / "m")
+    said = "noticed: left out, a file whose name does not end as those of data do: readme.md, plain/readme.md\n"
+    assert said in fitted.stderr
+    assert "learned from 48 sequences" in fitted.stderr
+    for content, why in (("", "an empty file"), ("level\n", "a header but no rows")):
+        (tmp_path / "kinds" / "plain" / "a.csv").write_text(content)
+        refused = tidegate("fit", "classify", tmp_path / "kinds", "-o", tmp_path / "m", code=1).stderr
+        assert f"{why}\n  where: {tmp_path / 'kinds' / 'plain' / 'a.csv'}\n" in refused
+
+
 def test_a_ts_file_that_is_not_one_is_refused(tmp_path: Path) -> None:
     for text, said in (("@data\n", "no sequence"), ("@timestamps true\n@data\n1:a", "timestamps"), ("", "empty")):
         (tmp_path / "bad.ts").write_text(text)

@@ -729,6 +729,23 @@ def test_files_of_the_same_name_stay_apart(file, tmp_path):
         read_many(tmp_path / "left")
 
 
+def test_files_that_are_no_data_are_left_out_of_a_folder_and_noted(file, tmp_path):
+    for name in ("a.csv", "b.TXT", "c.json.gz", "notes.md", "plan.pdf"):
+        content = PLAIN if "c." not in name else gzip.compress(b'[{"flow": 1, "pressure": 2}]')
+        file(content, name)
+    many = read_many(tmp_path)
+    assert [*many] == ["a", "b", "c"]
+    note = "left out, a file whose name does not end as those of data do: notes.md, plan.pdf"
+    assert all(note in series.notes for series in many.values())
+    with pytest.raises(DataError, match="twice: a") as error:
+        read_many([file("a,a\n1,2\n", "bad.csv")])
+    assert error.value.where == str(tmp_path / "bad.csv")
+    (tmp_path / "own").mkdir()
+    for name in ("run.001", "run.002"):  # where no name ends as data does, all are read
+        (tmp_path / "own" / name).write_text(PLAIN)
+    assert all(is_plain(series) for series in read_many(tmp_path / "own").values())
+
+
 def test_a_row_a_sequence_and_a_ts_file_with_missing_readings(file, tmp_path):
     path = file("kind\tt0\tt1\tt2\nup\t1\t\t3\ndown\t3\t2\t\n", "wide.tsv")
     many = read_many(path, labels="kind", layout=Layout(wide=True))

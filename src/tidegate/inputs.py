@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
-from .errors import DataError, SettingError
+from .errors import DataError, SettingError, several
 from .terminal import options, say
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ MANY = options(
     click.option("--wide", is_flag=True, default=None, help="Each row is a whole sequence, a column a step."),
 )
 """The options of commands that read many sequences."""
+NAMED = 8  # of what is left out, named in a note
 LEFT_OUT = "left out, a channel without a single reading"
 UNTIMED = "there are no times, so rows count as 1 s apart: interval='5min' (say) gives their real interval"
 UNLABELLED = "give --labels COL: which column says what a sequence is"
@@ -228,6 +229,7 @@ class Source(NamedTuple):
         """Many sequences by name, from a table, a folder or a .ts file; for a model only its channels."""
         from msgspec.structs import replace
 
+        from .reader import NOT_READ
         from .tasks.verbs import as_series
 
         self._one_way(labelled)
@@ -235,6 +237,8 @@ class Source(NamedTuple):
         many: dict[str, Series] = self._read(channels, modelled=model is not None, many=True)
         pace = self.interval or getattr(model, "interval_", None)
         many = {name: as_series(series, interval=pace) for name, series in many.items()}
+        for note in dict.fromkeys(note for one in many.values() for note in one.told if note.startswith(NOT_READ)):
+            say(f"noticed: {note}")
         if not model:
             empty = self._empty([*many.values()], needed)
             say(f"noticed: {LEFT_OUT}: {', '.join(empty)}") if empty else None
@@ -383,11 +387,15 @@ def _unknown(labels: NDArray[Any] | None) -> NDArray[Any]:
     return np.array([label or None for label in told.tolist()], dtype=object)
 
 
-def label_each(many: Mapping[str, Series]) -> NDArray[Any]:
-    """The label of each sequence, (N,); refused where there is none, or more than one in a sequence."""
-    import numpy as np
+def labelled(many: Mapping[str, Series]) -> tuple[dict[str, Series], NDArray[Any]]:
+    """The sequences that have a label, and the label of each, (N,); the others are left out, and that is said.
 
-    found = []
+    Refused where none has a label, or one has several.
+    """
+    import numpy as np
+    from msgspec.structs import replace
+
+    kept, found = dict[str, Any](), list[Any]()
     for name, series in many.items():
         if series.labels is None:
             raise click.UsageError(UNLABELLED)
@@ -395,10 +403,22 @@ def label_each(many: Mapping[str, Series]) -> NDArray[Any]:
         if len(own) != 1:
             saw = f"sequence {name} has several labels: {', '.join(map(str, own[:8]))}"
             raise DataError(saw, wanted="one label a sequence", do="tidegate fit tag learns a label for every step")
-        if own[0] != own[0] or own[0] == "":
-            raise DataError(f"sequence {name} has no label", wanted="one label a sequence", do="leave it out")
-        found.append(own[0])
-    return np.array(found)
+        if own[0] == own[0] and own[0] != "":
+            kept[name] = series
+            found.append(own[0])
+    if not kept:
+        do = "look whether --labels names the right column"
+        raise DataError("no label at all: not one sequence has one", wanted="a label a sequence", do=do)
+    left = [name for name in many if name not in kept]
+    if left:
+        more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+        of = f"{len(left):,} of {several(len(many), 'sequence')}"
+        say(f"noticed: left out, without a label: {of}: {', '.join(left[:NAMED])}{more}")
+    labels = np.array(found)
+    if labels.dtype.kind == "f" and (labels == np.rint(labels)).all():  # beside a missing one none could be whole
+        labels = labels.astype(np.int64)
+    told = zip(kept.items(), labels, strict=True)
+    return {name: replace(series, labels=np.full(len(series), label)) for (name, series), label in told}, labels
 
 
 def stretch(series: Series, first: str, until: str) -> tuple[Any, Any]:

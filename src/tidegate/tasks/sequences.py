@@ -81,6 +81,9 @@ def labels(X: Any) -> list[Any]:
     found = []
     for one in X if isinstance(X, list | tuple) else [X]:
         told = one.labels if isinstance(one, Series) else None
+        if told is not None and len(told) and all(value != value or value == "" for value in told.tolist()):
+            do = "leave this sequence out, or give y, a label each"
+            raise DataError(f"no label in {one.name}", wanted="one label for each sequence", do=do)
         if told is None or len(set(told.tolist())) != 1:
             what = "no labels" if told is None else f"{len(set(told.tolist()))} labels in {one.name}"
             raise DataError(what, wanted="one label for each sequence", do="give y, a label each")
