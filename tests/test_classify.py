@@ -252,6 +252,16 @@ def test_what_cannot_be_read_is_refused_and_named(learned: tg.Classifier, X: Any
         learned.apply(X)
 
 
+def test_what_only_the_reader_can_be_told_is_not_asked_of_fit(tmp_path: Path) -> None:
+    (tmp_path / "batches.csv").write_text("batch,kind,x\n" + "1,a,0.5\n" * 5 + "2,b,1.5\n" * 5)
+    with pytest.raises(tg.DataError, match="no column that names the series") as error:
+        tg.Classifier().fit(tmp_path / "batches.csv")
+    assert 'id="...", where that can be said: tg.read_many(path, id=, labels=)' in error.value.do
+    with pytest.raises(tg.DataError, match="cannot read it") as error:
+        tg.Classifier().fit(tmp_path / "none.csv")
+    assert "read_many" not in error.value.do
+
+
 @pytest.mark.parametrize(
     ("y", "said"),
     [

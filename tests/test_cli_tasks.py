@@ -277,6 +277,53 @@ def test_a_sequence_with_two_labels_is_named(spikes: pl.DataFrame, data: dict[st
     assert files(tmp_path) == {"machine.csv", "spikes.csv", "states.csv"}
 
 
+@pytest.mark.parametrize("kinds", [["plain", "spiked"], [1, 2]])
+@pytest.mark.parametrize("form", ["long", "wide"])
+def test_sequences_without_a_label_are_left_out_and_named(
+    form: str, kinds: list[Any], spikes: pl.DataFrame, tmp_path: Path
+) -> None:
+    told = spikes.with_columns(pl.col("kind").replace(["plain", "spiked"], [*map(str, kinds)]))
+    words = ["--labels", "kind", "--sequence", "id"]
+    some = told.with_columns(kind=pl.when(pl.col("id").is_in(["n3", "n20"]).not_()).then("kind"))
+    none = told.with_columns(kind=pl.lit(None, pl.String))
+    for name, table in (("all", told.filter(pl.col("id").is_in(["n3", "n20"]).not_())), ("some", some), ("none", none)):
+        (wide(table) if form == "wide" else table).write_csv(tmp_path / f"{name}.csv")
+    words += ["--wide"] if form == "wide" else []
+    tidegate("fit", "classify", tmp_path / "all.csv", "-o", tmp_path / "a", *words)
+    result = tidegate("fit", "classify", tmp_path / "some.csv", "-o", tmp_path / "b", *words)
+    assert "noticed: left out, without a label: 2 of 48 sequences: n3, n20\n" in result.stderr
+    assert "learned from 46 sequences" in result.stderr
+    one, other = (tg.load(tmp_path / name) for name in "ab")
+    assert one.classes_.tolist() == other.classes_.tolist() == kinds
+    assert f"2 classes: {kinds[0]} " in result.stderr
+    for part, weights in one.model_.weights.items():
+        np.testing.assert_array_equal(weights, other.model_.weights[part])
+    told_apart = ["evaluate", tmp_path / "b", tmp_path / "some.csv", *words, "--history", tmp_path / "some.csv"]
+    judged = tidegate(*told_apart)
+    assert "46 labelled sequences" in judged.stdout
+    assert judged.stderr.count("2 of 48 sequences: n3, n20") == 2
+    for command in (["fit", "classify"], ["evaluate", tmp_path / "b"]):
+        more = ["-o", tmp_path / "c"] if command[0] == "fit" else []
+        refused = tidegate(*command, tmp_path / "none.csv", *more, *words, code=1).stderr
+        assert "no label at all: not one sequence has one" in refused
+
+
+def test_of_a_folder_a_class_what_is_no_data_is_left_out_and_named(spikes: pl.DataFrame, tmp_path: Path) -> None:
+    for (kind, name), rows in spikes.group_by("kind", "id", maintain_order=True):
+        (tmp_path / "kinds" / str(kind)).mkdir(parents=True, exist_ok=True)
+        rows.select("level").write_csv(tmp_path / "kinds" / str(kind) / f"{name}.csv")
+    for place in ("", "plain"):
+        (tmp_path / "kinds" / place / "readme.md").write_text("# What this is\n")
+    fitted = tidegate("fit", "classify", tmp_path / "kinds", "-o", tmp_path / "m")
+    said = "noticed: left out, a file whose name does not end as those of data do: readme.md, plain/readme.md\n"
+    assert said in fitted.stderr
+    assert "learned from 48 sequences" in fitted.stderr
+    for content, why in (("", "an empty file"), ("level\n", "a header but no rows")):
+        (tmp_path / "kinds" / "plain" / "a.csv").write_text(content)
+        refused = tidegate("fit", "classify", tmp_path / "kinds", "-o", tmp_path / "m", code=1).stderr
+        assert f"{why}\n  where: {tmp_path / 'kinds' / 'plain' / 'a.csv'}\n" in refused
+
+
 def test_a_ts_file_that_is_not_one_is_refused(tmp_path: Path) -> None:
     for text, said in (("@data\n", "no sequence"), ("@timestamps true\n@data\n1:a", "timestamps"), ("", "empty")):
         (tmp_path / "bad.ts").write_text(text)
@@ -364,6 +411,17 @@ def test_quantiles_can_be_chosen(data: dict[str, Path], model: Callable[[str], P
     assert "was not measured" in refused.stderr
     assert "do: ask for some between these" in refused.stderr
     assert "between 0 and 1" in tidegate("apply", learned, data["forecast"], "--quantiles", "90", code=2).stderr
+
+
+def test_a_channel_that_cannot_be_forecast_says_so(
+    data: dict[str, Path], model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    learned = model("forecast")
+    pl.read_csv(data["forecast"]).with_columns(s1=pl.lit(None, pl.Float64)).write_csv(tmp_path / "silent.csv")
+    said = tidegate("apply", learned, tmp_path / "silent.csv").stderr
+    assert "  s1: no forecast, nothing of it was read\n" in said
+    assert "nan" not in said
+    assert "  s0: " in said
 
 
 @streams
@@ -480,6 +538,20 @@ def test_values_are_learned_from_columns_that_are_no_channels(data: dict[str, Pa
     assert "give --labels COL" in none.stderr
 
 
+def test_texts_that_are_to_be_learned_as_values_are_not_to_be_left_out(data: dict[str, Path], tmp_path: Path) -> None:
+    out, words = tmp_path / "m", [data["tag"], "--labels", "state"]
+    for more in ([], ["--channels", "s0,s1"]):
+        refused = tidegate("fit", "tag", *words, "-o", out, "--target", "value", *more, code=1).stderr
+        assert "wanted: numbers in state, to learn as values\n  do: --target label learns names" in refused
+    tidegate("fit", "tag", data["tag"], "-o", out, "--target", "value", "--labels", "load", "--channels", "s0,s1")
+    assert "do: give --labels the columns it learned" in tidegate("evaluate", out, *words, code=1).stderr
+    table = pl.read_csv(data["tag"]).with_columns(state=pl.lit(None), load=pl.lit(None, pl.Float64))
+    table.write_csv(data["tag"])
+    assert "no label at all" in tidegate("fit", "tag", *words, "-o", out, code=1).stderr
+    none = tidegate("fit", "tag", data["tag"], "--labels", "load", "-o", out, "--target", "value", code=1)
+    assert "not a single reading in load" in none.stderr
+
+
 def test_many_sequences_are_tagged_each_by_itself(machine: Series, data: dict[str, Path], tmp_path: Path) -> None:
     table = pl.read_csv(data["tag"]).with_columns(unit=pl.int_range(700) // 70).drop("load", "rest")
     table.write_csv(data["tag"])
@@ -508,6 +580,20 @@ def test_info_says_what_a_model_holds(task: str, model: Callable[[str], Path]) -
     shown = tidegate("info", learned).stdout
     for name in (*told["channels"], "held out", "gru, 1 layer of 4 units"):
         assert name in shown
+
+
+@pytest.mark.parametrize("target", ["value", "label"])
+def test_info_of_a_tagger_that_learned_from_a_stream_alone_says_so(target: str, tmp_path: Path) -> None:
+    names = ["on", "off"]
+    live = tg.Tagger(target=target).cold_start(channels=2, classes=names if target == "label" else ())
+    state = live.start()
+    for i in range(5):
+        truth = names[i % 2] if target == "label" else float(i)
+        _, state = live.step([float(i), 1.0], state, learn=True, target=truth)
+    live.save(tmp_path / "cold.safetensors", state=state)
+    told = json.loads(tidegate("info", tmp_path / "cold.safetensors", "--json").stdout)
+    assert told["training"] == "none, it learns from its stream only"
+    assert "learned on from 5 of 5 readings" in tidegate("info", tmp_path / "cold.safetensors").stdout
 
 
 @every_task

@@ -428,6 +428,23 @@ def test_what_was_missing_can_be_told_later(tasks: dict[str, Any], later: Series
     np.testing.assert_array_equal(told.arrays["online/rows"], seen.arrays["online/rows"])
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (5, "a target of 1 values"),
+        ({"s0": 1.0}, "the target lacks"),
+        (["x"], "'x' in a target"),
+        ([1e300] * 3, "in channel s0 of the target"),
+    ],
+)
+def test_a_completers_target_is_refused_by_that_name(
+    target: Any, said: str, tasks: dict[str, Any], later: Series
+) -> None:
+    with pytest.raises(tg.DataError, match=said) as error:
+        tasks["complete"].step(later.values[0], tasks["complete"].start(), learn=True, target=target)
+    assert error.value.do == "give the whole reading, None for what is not known"
+
+
 @pytest.fixture(scope="module")
 def classifier() -> tg.Classifier:
     X, y = tg.synth.spikes(120, length=20, seed=0)

@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -393,6 +394,12 @@ def test_decimal_commas_that_were_said_to_be_none_are_shown(file):
     with pytest.raises(DataError, match="a \\('1,5'\\)") as error:
         read(file("a;b\n1,5;2\n2,5;3\n"), layout=Layout(decimal="."))
     assert "layout=Layout(decimal=',')" in error.value.do
+    with pytest.raises(DataError, match="a \\('5,827'\\)") as error:  # the first cell alone might be a thousand
+        read(file("a;b\n5,827;1\n12,5;2\n3,25;3\n"), layout=Layout(decimal="."))
+    assert error.value.do == "if these are decimal commas, leave decimal= out, or say layout=Layout(decimal=',')"
+    with pytest.raises(DataError) as error:
+        read(file("a;b\n5,827;1\n1,234;2\n"), layout=Layout(decimal="."))
+    assert re.fullmatch(r"write numbers without separators of thousands; if these are dec.*", error.value.do)
 
 
 def test_lines_above_a_table_are_shown(file):
@@ -454,6 +461,41 @@ def test_a_row_of_another_length_is_named_or_its_end_is_missing(file, cells):
         with pytest.raises(DataError, match="3 cells in a row") as error:
             read(path)
         assert error.value.where == "pump.csv, row 6"
+
+
+ROWS = "time,flow,site,level\n" + "".join(f"2024-03-09 10:{i:02d}:00,{i}.25,7,1.5\n" for i in range(40))
+
+
+@pytest.mark.parametrize("missing", [0, 40_000])
+@pytest.mark.parametrize("kept", [-5, -9, -12, -20])
+def test_a_last_row_that_was_cut_off_is_refused_and_not_half_believed(file, kept, missing):
+    long = ROWS + "2024-03-09 10:00:00,1.5,7,1.5\n" * missing  # longer than the end that is looked at
+    cells = long[:kept].splitlines()[-1].count(",") + 1
+    packed = (
+        (long[:kept].encode(), ""),
+        (gzip.compress(long[:kept].encode()), ".gz"),
+        (long[:kept].encode("utf-16"), ""),
+    )
+    for content, ending in packed:
+        with pytest.raises(DataError, match=f"^its last row has {cells} of 4 cells") as error:
+            read(file(content, f"pump.csv{ending}"), duplicates="last")
+        assert (error.value.wanted, error.value.where) == ("4, as the header", f"pump.csv{ending}")
+        assert error.value.do == "was the file cut off? remove that row, or fetch the file again"
+
+
+def test_a_last_row_that_is_whole_or_cannot_be_judged_is_read(file):
+    for end in ("", "\n", "\n\n", "\r\n"):
+        assert len(read(file(ROWS.rstrip("\n") + end))) == 40
+    assert len(read(file(ROWS + ",,,\n"))) == 40  # blanks only
+    with pytest.raises(DataError, match="its last row has 2 of 4 cells"):
+        read(file(ROWS[:-7] + "\n,,,\n"))
+    assert np.isnan(read(file("a,b\n1,2\n1\n1,2\n1\n")).values[[1, 3], 1]).all()  # short rows are its way
+    notes = read(file('a,note,b\n1,"x, ""y""\nz",2\n2,"x\ny",3\n'), channels=["a", "b"])
+    assert notes.values.tolist() == [[1, 2], [2, 3]]
+    with pytest.raises(DataError, match="its last row has 2 of 3 cells"):
+        read(file('a,note,b\n1,"x, y",2\n2,"x, '), channels=["a", "b"])
+    many = read_many(file("t0,t1,t2\n1,2,3\n4,5\n"), layout=Layout(wide=True))
+    assert len(many["1"]) == 2  # a shorter sequence
 
 
 def test_columns_that_occur_twice_or_not_at_all_are_named(file):
@@ -685,6 +727,23 @@ def test_files_of_the_same_name_stay_apart(file, tmp_path):
     (tmp_path / "left" / "run.1.parquet").write_bytes(b"")
     with pytest.raises(DataError, match=r"run\.1\.parquet"):
         read_many(tmp_path / "left")
+
+
+def test_files_that_are_no_data_are_left_out_of_a_folder_and_noted(file, tmp_path):
+    for name in ("a.csv", "b.TXT", "c.json.gz", "notes.md", "plan.pdf"):
+        content = PLAIN if "c." not in name else gzip.compress(b'[{"flow": 1, "pressure": 2}]')
+        file(content, name)
+    many = read_many(tmp_path)
+    assert [*many] == ["a", "b", "c"]
+    note = "left out, a file whose name does not end as those of data do: notes.md, plan.pdf"
+    assert all(note in series.notes for series in many.values())
+    with pytest.raises(DataError, match="twice: a") as error:
+        read_many([file("a,a\n1,2\n", "bad.csv")])
+    assert error.value.where == str(tmp_path / "bad.csv")
+    (tmp_path / "own").mkdir()
+    for name in ("run.001", "run.002"):  # where no name ends as data does, all are read
+        (tmp_path / "own" / name).write_text(PLAIN)
+    assert all(is_plain(series) for series in read_many(tmp_path / "own").values())
 
 
 def test_a_row_a_sequence_and_a_ts_file_with_missing_readings(file, tmp_path):

@@ -356,6 +356,7 @@ def test_what_cannot_be_learned_is_refused_in_words() -> None:
     for match, call in (
         ("no labels", lambda: tg.Tagger().fit(X)),
         ("one class only", lambda: tg.Tagger().fit(X, np.zeros(200, int))),
+        ("no label at all", lambda: tg.Tagger().fit(X, [None] * 200)),
         ("labels of shape", lambda: tg.Tagger().fit(X, y[:-1])),
         ("labels for 2 sequences", lambda: tg.Tagger().fit([X, X, X], [y, y])),
         ("labels of type float, str", lambda: tg.Tagger().fit(X, np.array([*map(str, y[:-1]), 0.5], dtype=object))),

@@ -100,13 +100,13 @@ def _named(
 
 
 def typed(labels: list[str]) -> NDArray[Any]:
-    """Labels as whole numbers if all can be, else as numbers, else as they are written.
+    """Labels as whole numbers if all can be, else as numbers, NaN for an empty one, else as they are written.
 
-    >>> typed(["1", "2.0"]), typed(["walking", "3"])
-    (array([1, 2]), array(['walking', '3'], dtype='<U7'))
+    >>> typed(["1", "2.0"]), typed(["walking", "3"]), typed(["1", ""])
+    (array([1, 2]), array(['walking', '3'], dtype='<U7'), array([ 1., nan]))
     """
     try:
-        found = np.array(labels, dtype=np.float64)
+        found = np.array([label or "nan" for label in labels], dtype=np.float64)
     except ValueError:
         return np.array(labels)
     return found.astype(np.int64) if (found == np.rint(found)).all() else found

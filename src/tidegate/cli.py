@@ -266,9 +266,10 @@ def _judge_completer(task: Any, source: Source, truth: Truth) -> Judged:
 def _judge_classifier(task: Any, source: Source, truth: Truth) -> Judged:
     from . import measures
 
-    many = source.many(task, labelled=True)
-    past = source.of(truth.history, labels=True).many(task) if truth.history else {}
-    known, right = inputs.label_each(past) if past else None, inputs.label_each(many)
+    many, right = inputs.labelled(source.many(task, labelled=True))
+    past, known = dict[str, Any](), None
+    if truth.history:
+        past, known = inputs.labelled(source.of(truth.history, labels=True).many(task))
     read = list(many.values())
     evaluation = measures.classifier(task, read, right, history=list(past.values()) or None, known=known)
     return Judged(evaluation, [], evaluation.detail, read, right)

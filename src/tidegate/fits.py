@@ -280,9 +280,8 @@ def classify(source: Source, learner: Learner, class_weight: str | None, written
     from .tasks.classify import Classifier
     from .tasks.whole import CLASSIFYING
 
-    many = source.many(labelled=True)
+    many, labels = inputs.labelled(source.many(labelled=True))
     task = Classifier(class_weight=class_weight, **learner._asdict())
-    labels = inputs.label_each(many)
     learn = partial(task.fit, list(many.values()), labels)
     written = _train(learn, source, written, CLASSIFYING[learner.size][1].epochs)
     _done(task, many, measures.classifier_held_out(task), written, labels)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
-from .errors import DataError, SettingError
+from .errors import DataError, SettingError, several
 from .terminal import options, say
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ MANY = options(
     click.option("--wide", is_flag=True, default=None, help="Each row is a whole sequence, a column a step."),
 )
 """The options of commands that read many sequences."""
+NAMED = 8  # of what is left out, named in a note
 LEFT_OUT = "left out, a channel without a single reading"
 UNTIMED = "there are no times, so rows count as 1 s apart: interval='5min' (say) gives their real interval"
 UNLABELLED = "give --labels COL: which column says what a sequence is"
@@ -212,7 +213,10 @@ class Source(NamedTuple):
             raise click.UsageError("give --labels COL, or COL,COL: which columns hold the values to learn")
         own = model.channels_ if model else self.channels
         wider = self._replace(labels=None, channels=None if own is None else [*own, *beside])
-        data = wider.many() if self.several else wider.series()
+        try:
+            data = wider.many(needed=beside) if self.several else wider.series(needed=beside)
+        except DataError as error:
+            raise _no_values(error, beside, fitted=model is not None) from None
         values = [series.select(beside).values for series in _each(data)]
         kept = [name for name in next(iter(_each(data))).channels if name not in beside]
         if not kept:
@@ -221,10 +225,11 @@ class Source(NamedTuple):
             return {name: series.select(kept) for name, series in data.items()}, values
         return data.select(kept), [np.asarray(one) for one in values]
 
-    def many(self, model: Any = None, *, labelled: bool = False) -> dict[str, Series]:
+    def many(self, model: Any = None, *, labelled: bool = False, needed: Sequence[str] = ()) -> dict[str, Series]:
         """Many sequences by name, from a table, a folder or a .ts file; for a model only its channels."""
         from msgspec.structs import replace
 
+        from .reader import NOT_READ
         from .tasks.verbs import as_series
 
         self._one_way(labelled)
@@ -232,8 +237,10 @@ class Source(NamedTuple):
         many: dict[str, Series] = self._read(channels, modelled=model is not None, many=True)
         pace = self.interval or getattr(model, "interval_", None)
         many = {name: as_series(series, interval=pace) for name, series in many.items()}
+        for note in dict.fromkeys(note for one in many.values() for note in one.told if note.startswith(NOT_READ)):
+            say(f"noticed: {note}")
         if not model:
-            empty = self._empty([*many.values()])
+            empty = self._empty([*many.values()], needed)
             say(f"noticed: {LEFT_OUT}: {', '.join(empty)}") if empty else None
             many = {name: _without(series, empty) for name, series in many.items()}
         if model and self.wide and len(model.channels_) == 1:  # a wide table has no name for what it holds
@@ -344,6 +351,17 @@ def _of_model(error: DataError, channels: Sequence[str]) -> DataError:
     return DataError(error.saw, wanted=wanted, do=f"rename the columns; the data has {has}", where=error.where)
 
 
+def _no_values(error: DataError, beside: Sequence[str], *, fitted: bool) -> DataError:
+    """Texts in a column of values to learn, told to someone who wants to learn it, and not to leave it out."""
+    texts = error.saw.removeprefix("columns that are not numbers: ")
+    named = [name for name in beside if f", {name} (" in f", {texts}"]
+    if texts == error.saw or not named:
+        return error
+    do = "give --labels the columns it learned" if fitted else "--target label learns names; or give other --labels"
+    wanted = f"numbers in {', '.join(named)}, to learn as values"
+    return DataError(error.saw, wanted=wanted, do=do, where=error.where)
+
+
 def cut(series: Series, first: str | None, until: str | None) -> Series:
     """The rows from `first` up to, not including, `until`: times, or row numbers where only digits are given.
 
@@ -369,11 +387,15 @@ def _unknown(labels: NDArray[Any] | None) -> NDArray[Any]:
     return np.array([label or None for label in told.tolist()], dtype=object)
 
 
-def label_each(many: Mapping[str, Series]) -> NDArray[Any]:
-    """The label of each sequence, (N,); refused where there is none, or more than one in a sequence."""
-    import numpy as np
+def labelled(many: Mapping[str, Series]) -> tuple[dict[str, Series], NDArray[Any]]:
+    """The sequences that have a label, and the label of each, (N,); the others are left out, and that is said.
 
-    found = []
+    Refused where none has a label, or one has several.
+    """
+    import numpy as np
+    from msgspec.structs import replace
+
+    kept, found = dict[str, Any](), list[Any]()
     for name, series in many.items():
         if series.labels is None:
             raise click.UsageError(UNLABELLED)
@@ -381,10 +403,22 @@ def label_each(many: Mapping[str, Series]) -> NDArray[Any]:
         if len(own) != 1:
             saw = f"sequence {name} has several labels: {', '.join(map(str, own[:8]))}"
             raise DataError(saw, wanted="one label a sequence", do="tidegate fit tag learns a label for every step")
-        if own[0] != own[0] or own[0] == "":
-            raise DataError(f"sequence {name} has no label", wanted="one label a sequence", do="leave it out")
-        found.append(own[0])
-    return np.array(found)
+        if own[0] == own[0] and own[0] != "":
+            kept[name] = series
+            found.append(own[0])
+    if not kept:
+        do = "look whether --labels names the right column"
+        raise DataError("no label at all: not one sequence has one", wanted="a label a sequence", do=do)
+    left = [name for name in many if name not in kept]
+    if left:
+        more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+        of = f"{len(left):,} of {several(len(many), 'sequence')}"
+        say(f"noticed: left out, without a label: {of}: {', '.join(left[:NAMED])}{more}")
+    labels = np.array(found)
+    if labels.dtype.kind == "f" and (labels == np.rint(labels)).all():  # beside a missing one none could be whole
+        labels = labels.astype(np.int64)
+    told = zip(kept.items(), labels, strict=True)
+    return {name: replace(series, labels=np.full(len(series), label)) for (name, series), label in told}, labels
 
 
 def stretch(series: Series, first: str, until: str) -> tuple[Any, Any]:

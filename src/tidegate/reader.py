@@ -22,6 +22,9 @@ from .series import Duplicates, Series, check
 Time = str | Sequence[str] | Literal[False] | None
 Missing = str | float | Iterable[str | float]
 FOUND_OUT = Layout()
+ENDINGS = ("csv", "tsv", "tab", "txt", "dat", "data", "asc", "parquet", "pq", "json", "jsonl", "ndjson", "ts")
+"""Of files that hold data; in a folder where some have one of these, others are left out."""
+NOT_READ = "left out, a file whose name does not end as those of data do"
 
 
 def read(
@@ -99,9 +102,10 @@ def read_many(
         zone=zone,
         layout=layout,
     )
-    files = _files(source)
+    files, notes = _files(source)
     if files:
-        return {name: _of_file(path, name, asked) for name, path in files.items()}
+        found = {name: _of_file(path, name, asked) for name, path in files.items()}
+        return {name: msgspec.structs.replace(one, told=(*one.told, *notes)) for name, one in found.items()}
     from . import archives, sources, tables
 
     if str(source).lower().endswith((".ts", ".ts.gz")):
@@ -145,30 +149,63 @@ def _name(source: Any) -> str:
 def _of_file(path: Path, name: str, asked: Asked) -> Series:
     """One file of many; where its folder is part of its name, that is its label, if no column is."""
     folder = path.parent.name if name.startswith(f"{path.parent.name}/") else ""
-    series = _one(path, None, _renamed(asked, f"{folder}/{path.name}" if folder else path.name))
+    shown = f"{folder}/{path.name}" if folder else path.name
+    try:
+        series = _one(path, None, _renamed(asked, shown))
+    except DataError as error:  # among many files a name alone would have to be looked for
+        if not error.where.startswith(shown):
+            raise
+        where = f"{path}{error.where.removeprefix(shown)}"
+        raise DataError(error.saw, wanted=error.wanted, do=error.do, where=where) from None
     if not folder or asked.labels is not None:
         return series
     return msgspec.structs.replace(series, labels=np.full(len(series), folder))
 
 
-def _files(source: Any) -> dict[str, Path]:
-    """The files of a folder, a pattern or a list of paths by name; none if the source is one table."""
+def _files(source: Any) -> tuple[dict[str, Path], list[str]]:
+    """The files of a folder, a pattern or a list of paths by name, none if the source is one table; and notes."""
     if isinstance(source, list | tuple):
-        return _named([Path(path) for path in source])
+        return _named([Path(path) for path in source]), []
     if not isinstance(source, str | Path) or "://" in str(source):
-        return {}
+        return {}, []
     path = Path(source)
     if not path.is_dir():
-        return {} if path.exists() else _named(sorted(Path(file) for file in glob.glob(str(source))))
-    inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-    found = [file for file in inside if file.is_file()]
-    if found:
-        return _named(found)
-    found = [file for folder in inside for file in sorted(folder.iterdir()) if file.is_file() and file.name[0] != "."]
+        return {} if path.exists() else _named(sorted(Path(file) for file in glob.glob(str(source)))), []
+    return _inside(path)
+
+
+def _inside(path: Path) -> tuple[dict[str, Path], list[str]]:
+    """The files of a folder by name, or of its folders; a note on those beside them that hold no data."""
+    flat, deep = _plain(path), list[Path]()
+    found = _data(flat)
+    if not found:
+        folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name[0] != ".")
+        deep = [file for folder in folders for file in _plain(folder)]
+        found = _data(deep) or flat or deep
     if not found:
         raise DataError("a folder without files", wanted="one file a series", where=str(path))
+    direct, taken = found[0].parent == path, {*found}
+    left = [str(file.relative_to(path)) for file in (flat if direct else flat + deep) if file not in taken]
+    more = f" and {len(left) - 8} more" if len(left) > 8 else ""
+    notes = [f"{NOT_READ}: {', '.join(left[:8])}{more}"] if left else []
+    if direct:
+        return _named(found), notes
     named = {f"{file.parent.name}/{_stem(file)}": file for file in found}
-    return named if len(named) == len(found) else {f"{file.parent.name}/{file.name}": file for file in found}
+    return named if len(named) == len(found) else {f"{file.parent.name}/{file.name}": file for file in found}, notes
+
+
+def _plain(folder: Path) -> list[Path]:
+    """The files right in a folder that are not hidden."""
+    return sorted(file for file in folder.iterdir() if file.is_file() and file.name[0] != ".")
+
+
+def _data(files: list[Path]) -> list[Path]:
+    """Those whose names end as data does.
+
+    >>> _data([Path("a/run.1.CSV.gz"), Path("a/readme.md")])
+    [PosixPath('a/run.1.CSV.gz')]
+    """
+    return [file for file in files if file.name.lower().removesuffix(".gz").rpartition(".")[2] in ENDINGS]
 
 
 def _named(files: list[Path]) -> dict[str, Path]:

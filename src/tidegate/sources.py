@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PREAMBLE = 50  # lines in which the row of column names is looked for
 SAMPLE = 1 << 18
 """Bytes looked at to find out how a text file is laid out."""
+TAIL = 1 << 16  # bytes at the end of a text file in which its last row is looked at
 
 
 def table(source: Any, query: str | None, asked: Asked) -> pl.DataFrame:
@@ -114,6 +115,7 @@ def _from_text(path: Path, asked: Asked) -> pl.DataFrame:
     content: Path | bytes = path if plain and not packed else unpacked(path)
     if isinstance(content, bytes) and not plain:
         content = content.decode(encoding).encode()
+    _refuse_cut(content, delimiter, len(names), skip, asked)
     numbers = _number_columns(rows[skip:], names, decimal, asked)
     texts = dict.fromkeys(names, pl.String)
     try:
@@ -250,6 +252,47 @@ def _ragged(content: Path | bytes, encoding: str, delimiter: str, width: int, sk
                 where = f"{asked.name}, row {number:,}"
                 return DataError(f"{len(row)} cells in a row", wanted=f"{width}, as in the header", where=where)
     return DataError("text without columns", do='layout=Layout(delimiter=";"), say', where=asked.name)
+
+
+def _refuse_cut(content: Path | bytes, delimiter: str, width: int, skip: int, asked: Asked) -> None:
+    """Refuse a last row that ends before the others do: the file was cut off, and its last value may be half of one.
+
+    Only where that is sure: short rows elsewhere are the file's way, and in a wide table they are short sequences.
+    """
+    if asked.layout.wide:
+        return
+    lines, whole = _last_lines(content)
+    lines = lines[skip:] if whole else lines
+    try:
+        while lines and not any(_cells(lines[-1], delimiter)):  # a row of blanks only is no row
+            lines.pop()
+        count = len(_cells(lines[-1], delimiter)) if lines else width
+        if count >= width or any(line.count('"') % 2 for line in lines[:-1]):  # a line may be part of a cell
+            return
+        others = [cells for line in lines[:-1] if any(cells := _cells(line, delimiter))]
+    except csv.Error:  # lines that end in another way
+        return
+    if all(len(cells) == width for cells in others):
+        wanted = f"{width}, as the {'header' if skip else 'first row'}"
+        do = "was the file cut off? remove that row, or fetch the file again"
+        raise DataError(f"its last row has {count} of {width} cells", wanted=wanted, do=do, where=asked.name)
+
+
+def _last_lines(content: Path | bytes) -> tuple[list[str], bool]:
+    """The lines at the end of a text that are whole at their beginning, and whether these are all there are."""
+    if isinstance(content, bytes):
+        size, tail = len(content), content[-TAIL:]
+    else:
+        with content.open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(max(0, size - TAIL))
+            tail = file.read()
+    lines, whole = tail.decode("utf-8", "replace").lstrip("\ufeff\r\n").split("\n"), size <= TAIL
+    return lines if whole else lines[1:], whole
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
 
 
 def _from_sql(url: str, query: str | None) -> pl.DataFrame:

@@ -18,7 +18,9 @@ from .times import clocked
 UNNAMED = re.compile(r"(unnamed[_: ]*\d*|index)?", re.IGNORECASE)
 SENSOR_NAMES = ("unique_id", "sensor", "sensor_id", "sensor_name", "tag", "variable", "channel", "metric", "id")
 LABEL_NAMES = ("anomaly", "is_anomaly", "label", "labels", "outlier", "changepoint")
-THOUSANDS = r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?|[-+]?\d{1,3}(\.\d{3})+,\d+|[-+]?\d{1,3}([ ']\d{3})+([.,]\d+)?"
+DECIMAL_COMMA = r"[-+]?\d*,\d+"
+THOUSANDS = r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?|[-+]?\d{1,3}(\.\d{3})+,\d+|[-+]?\d{1,3}([ ']\d{3})+([.,]\d+)?"
+LOOKED_AT = 1_000  # cells of a column that tell how its numbers are written
 VALUE_NAMES = ("y", "value", "val", "reading")
 
 
@@ -107,10 +109,14 @@ def _not_numbers(texts: pl.DataFrame, found: list[pl.Series], asked: Asked) -> D
         return DataError("no column of numbers", wanted="sensors as numbers", where=asked.name)
     seen = {name: str(next(iter(texts[name].drop_nulls()), "")) for name in texts.columns}
     value = next(iter(seen.values()))
-    if re.fullmatch(THOUSANDS, value):
+    commas = "if these are decimal commas, "
+    commas += "leave decimal= out, or " if asked.layout.decimal else ""
+    commas += "say layout=Layout(decimal=',')"
+    if any(_decimal_comma(cell) for column in texts for cell in column.drop_nulls().head(LOOKED_AT)):
+        do = commas
+    elif re.fullmatch(THOUSANDS, value):
         do = "write numbers without separators of thousands"
-    elif re.fullmatch(r"[-+]?\d*,\d+", value):
-        do = "if these are decimal commas, say layout=Layout(decimal=',')"
+        do += f"; {commas}" * bool(re.fullmatch(DECIMAL_COMMA, value))  # 1,234 may be either
     elif asked.channels is not None or not found:
         do = f"write them as numbers, or say missing={value!r} if that stands for no reading"
     else:
@@ -121,6 +127,16 @@ def _not_numbers(texts: pl.DataFrame, found: list[pl.Series], asked: Asked) -> D
         do=do,
         where=asked.name,
     )
+
+
+def _decimal_comma(cell: object) -> bool:
+    """Whether a cell is surely a number with a decimal comma.
+
+    >>> [_decimal_comma(cell) for cell in ("1,5", "0,123", "1,234")]
+    [True, True, False]
+    """
+    text = str(cell).strip()
+    return bool(re.fullmatch(DECIMAL_COMMA, text)) and not re.fullmatch(THOUSANDS, text)
 
 
 def _channels(frame: pl.DataFrame, asked: Asked, notes: list[str]) -> list[str]:

@@ -177,6 +177,9 @@ def _forecast(coming: Forecast, series: Series) -> None:
     say_notes([*series.notes, *coming.notes])
     low, high = _band(coming)
     for c, name in enumerate(coming.channels[:LISTED]):
+        if coming.mean[0, c] != coming.mean[0, c]:
+            say(f"  {name}: no forecast, nothing of it was read")
+            continue
         first, last = (f"{coming.mean[i, c]:.4g} ({low[i, c]:.4g} to {high[i, c]:.4g})" for i in (0, -1))
         say(f"  {name}: {first}{f', in the end {last}' if len(coming) > 1 else ''}")
     if len(coming.channels) > LISTED:

@@ -80,9 +80,11 @@ def shown(series: Series) -> str:
 def about(task: Any, kind: str, net: Any, facts: dict[str, Any]) -> dict[str, Any]:
     """What is told of every model."""
     weights = sum(w.size for w in task.model_.weights.values())
-    best = min(task.history_, key=lambda epoch: epoch.loss)
     told = {"network": f"{net.in_words}, {weights:,} weights"}
-    told["training"] = f"{several(len(task.history_), 'epoch')} on {task.device_}, best loss {best.loss:.4f}"
+    told["training"] = "none, it learns from its stream only"  # a tagger that was started cold
+    if task.history_:
+        best = min(epoch.loss for epoch in task.history_)
+        told["training"] = f"{several(len(task.history_), 'epoch')} on {task.device_}, best loss {best:.4f}"
     return {"task": kind, "channels": task.channels_, **facts, **told, "seed": task.seed, "notes": noted(task)}
 
 

@@ -79,8 +79,11 @@ def classes(found: list[NDArray[Any]]) -> tuple[Labels, list[Numbers]]:
     there = known(found)
     told = [v for one, rows in zip(found, there, strict=True) for v in _flat(one)[rows].tolist()]
     kinds = {type(v) for v in told}
-    if not kinds or not (kinds == {str} or kinds == {bool} or kinds <= {int, float, bool}):
-        names = ", ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
+    if not kinds:
+        do = "look whether it is the right column, and the right part of the data"
+        raise DataError("no label at all: not one row has one", wanted="a label beside some rows", do=do)
+    if not (kinds == {str} or kinds == {bool} or kinds <= {int, float, bool}):
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise DataError(f"labels of type {names}", wanted="whole numbers, texts or truth values; None = not known")
     sequences.whole(told)
     integers = kinds != {bool} and kinds != {str} and all(float(v).is_integer() for v in told)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import network
+from ..errors import DataError
 from ..kernels.traced import Traced
 from ..settings import Onward
 from . import filling, hiding, onward, verbs
@@ -31,7 +32,7 @@ def on(
     """
     pace, model, arrays, (values, times) = onward.asked(learn), task.model_, after.arrays, row
     if target is not None:
-        values = np.where(np.isnan(values), verbs.row(target, task.channels_), values)
+        values = np.where(np.isnan(values), _truth(target, task.channels_), values)
     if "online/rows" not in arrays:
         arrays = {**arrays, **begin(model.recipe, model.weights, pace.back)}
     elif len(arrays["online/rows"]) != pace.back:
@@ -50,6 +51,16 @@ def on(
                 arrays, lambda weights: loss(weights, model.recipe, facts, (wanted, hidden), first), pace
             )
     return State(arrays, after.model)
+
+
+def _truth(target: Any, channels: tuple[str, ...]) -> Floats:
+    """The whole reading (1, C) that a target is; refused as a target, not as the reading beside it."""
+    try:
+        return verbs.row(target, channels)
+    except DataError as error:
+        saw, do = error.saw.replace(" reading", " target"), "give the whole reading, None for what is not known"
+        saw = saw if saw != error.saw else f"{saw} of the target"
+        raise DataError(saw, wanted=error.wanted, do=do) from None
 
 
 STARTS = {"past": "first", "held": "held", "heard": "heard"}  # of a state: where its window begins

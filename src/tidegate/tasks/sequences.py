@@ -57,7 +57,13 @@ def many(X: Any) -> Any:
     if isinstance(X, str | Path):
         from ..reader import read_many
 
-        X = read_many(X)
+        try:
+            X = read_many(X)
+        except DataError as error:  # what it advises are arguments of the reader: `fit` has none of them
+            if "=" not in error.do:
+                raise
+            do = f"{error.do}, where that can be said: tg.read_many(path, id=, labels=), and give what it reads"
+            raise DataError(error.saw, wanted=error.wanted, do=do, where=error.where) from None
     return list(X.values()) if isinstance(X, Mapping) else X
 
 
@@ -75,6 +81,9 @@ def labels(X: Any) -> list[Any]:
     found = []
     for one in X if isinstance(X, list | tuple) else [X]:
         told = one.labels if isinstance(one, Series) else None
+        if told is not None and len(told) and all(value != value or value == "" for value in told.tolist()):
+            do = "leave this sequence out, or give y, a label each"
+            raise DataError(f"no label in {one.name}", wanted="one label for each sequence", do=do)
         if told is None or len(set(told.tolist())) != 1:
             what = "no labels" if told is None else f"{len(set(told.tolist()))} labels in {one.name}"
             raise DataError(what, wanted="one label for each sequence", do="give y, a label each")
