@@ -117,6 +117,11 @@ print("heavy:", *(name for name in {HEAVY!r} if name in sys.modules))
     assert ran.stdout.splitlines()[-1] == "heavy:"
 
 
+def test_it_runs_as_a_module_too() -> None:
+    ran = subprocess.run([sys.executable, "-m", "tidegate", "--version"], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"tidegate, version {tg.__version__}\n"
+
+
 def test_help_leads_with_an_example_of_the_command() -> None:
     for words, _ in commands():
         shown = tidegate(*words, "--help").stdout
