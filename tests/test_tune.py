@@ -61,12 +61,14 @@ def test_three_widths_at_three_rates_are_tried_and_the_best_by_validation_is_kep
     assert len(said) == 1 and f"{best.hidden} units at a learning rate of {best.learning_rate:.3g}" in said[0]
 
 
-def test_what_is_kept_has_the_bits_of_that_setting_trained_by_itself(swept: tuple[str, Any]) -> None:
+def test_what_is_kept_is_what_that_setting_gives_by_itself(swept: tuple[str, Any]) -> None:
     name, found = swept
     best = next(one for one in found.tried_ if one.chosen)
     training = msgspec.structs.replace(QUICK, learning_rate=best.learning_rate)
     alone = learn(task(name, network=Network(hidden=best.hidden), training=training), name)
-    assert weights(alone) == weights(found)
+    assert alone.model_.weights.keys() == found.model_.weights.keys()
+    for key, w in alone.model_.weights.items():  # torch's products may round otherwise beside others (decisions/0005)
+        np.testing.assert_allclose(found.model_.weights[key], w, rtol=1e-4, atol=1e-5)
     assert alone.tried_ == []
 
 

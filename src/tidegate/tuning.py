@@ -2,8 +2,9 @@
 
 Learning rates stand side by side on the model axis, all on the same batches; widths, whose shapes differ, come one
 after the other. What picks are the rows that stop training anyway: none that calibrates or judges is looked at, so that
-what the task says of itself afterwards stays as true as before. The model that is kept has the bits of one that was
-trained with that setting and no other beside it.
+what the task says of itself afterwards stays as true as before. The model that is kept is the one that training with
+that setting and no other beside it gives; to a rounding error, since what torch's products say of a model may depend on
+where in memory its numbers lie.
 """
 
 from __future__ import annotations
