@@ -21,15 +21,15 @@ from ..settings import Network, Training
 TAGGING: dict[str, tuple[Network, Training]] = {
     "small": (
         Network(hidden=64, dropout=0.3),
-        Training(epochs=30, batches=20, batch=16, learning_rate=5e-3, noise=0.3, patience=10),
+        Training(epochs=30, batches=20, batch=16, learning_rate=5e-3, noise=0.3, patience=30),
     ),
     "medium": (
         Network(hidden=128, dropout=0.3),
-        Training(epochs=60, batches=30, batch=16, learning_rate=3e-3, noise=0.3, patience=15),
+        Training(epochs=60, batches=30, batch=16, learning_rate=3e-3, noise=0.3, patience=60),
     ),
     "large": (
         Network(hidden=192, layers=2, dropout=0.3),
-        Training(epochs=80, batches=40, batch=32, learning_rate=3e-3, noise=0.3, patience=20),
+        Training(epochs=80, batches=40, batch=32, learning_rate=3e-3, noise=0.3, patience=80),
     ),
 }
 FAINT = 0.1  # of what a unit lets through
