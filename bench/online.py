@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sections import put
+from sections import made, put
 
 from tidegate.kernels import cpu
 from tidegate.online import Learner, Rule
@@ -258,9 +258,9 @@ def main() -> None:
         del tables["electricity"]
     for name, table in tables.items():
         if args.only in (None, name):
-            made = list(table(seeds))
-            print("\n".join(made), flush=True)
-            lines += made
+            found = list(table(seeds))
+            print("\n".join(found), flush=True)
+            lines += found
     if not args.quick and not args.only:
         put("online", "\n".join([made("online", f"{len(seeds)} seeds, all with {Rule()}", began), *lines]))
 

@@ -25,12 +25,7 @@ def put(name: str, text: str, file: Path = RESULTS) -> None:
 
 
 def make(script: str, tables: dict[str, Callable[[], Iterable[str]]], how: str, keep: bool) -> None:
-    """Print each table line by line and, if `keep`, write it as soon as it is whole: one that fails loses no other.
-
-    A section of the script's own name, of an earlier form of this file, goes.
-    """
-    if keep:
-        drop(script)
+    """Print each table line by line and, if `keep`, write it as soon as it is whole: one that fails loses no other."""
     for name, table in tables.items():
         began, lines = time.time(), []
         for line in table():
@@ -38,13 +33,6 @@ def make(script: str, tables: dict[str, Callable[[], Iterable[str]]], how: str, 
             lines.append(line)
         if keep:
             put(f"{script} {name}", "\n".join([*lines, "", made(script, how, began)]))
-
-
-def drop(name: str, file: Path = RESULTS) -> None:
-    """Take a section out of the file, if it is there."""
-    if file.exists():
-        old = file.read_text()
-        file.write_text(re.sub(f"<!-- {name} -->.*?<!-- /{name} -->\n*", "", old, flags=re.DOTALL))
 
 
 def made(script: str, how: str, began: float) -> str:
