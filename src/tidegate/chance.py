@@ -50,7 +50,11 @@ class Chance(msgspec.Struct, frozen=True):
         return self.p_value < self.level
 
     def __str__(self) -> str:
-        seen = f"{100 * self.accuracy:.1f} % of {self.rows:,} held-out rows right (the largest class: "
+        return self.of("held-out rows")
+
+    def of(self, what: str) -> str:
+        """The verdict in a sentence, with the name of what was judged."""
+        seen = f"{100 * self.accuracy:.1f} % of {self.rows:,} {what} right (the largest class: "
         seen += f"{100 * self.majority:.1f} %), p = {self.p_value:.2g}"
         if self.better:
             return f"better than chance: {seen}; said wrongly at most {100 * self.level:g} % of the time"
@@ -244,6 +248,34 @@ def margin(rules: Collection[str], best: str, against: Against) -> tuple[float, 
     """
     chances = {rule: against.get(rule, (1.0, 1.0)) for rule in rules}
     return max(gained for gained, _ in chances.values()), min(1.0, len(rules) * chances[best][1])
+
+
+def ranked(
+    errors: Mapping[str, float],
+    ours: str,
+    against: Against,
+    figure: str,
+    words: Mapping[str, str],
+    said: tuple[str, str],
+) -> str:
+    """Who misses least, in a sentence: `ours`, or the best of the rules; or that these rows cannot tell.
+
+    >>> errors, words = {"network": 0.5, "linear": 0.4}, {"linear": "a line"}
+    >>> ranked(errors, "network", {"linear": (0.8, 0.2)}, "MAE", words, ("the network is", "is better than it"))
+    'no better than a line, as far as these rows can tell: MAE 0.5, a line 0.4'
+
+    figure  the name of the errors; `words` those of the rules
+    said    what is said of ours before "than every rule", and of the best rule after its name
+    """
+    rules = {name: error for name, error in errors.items() if name != ours}
+    name = min(rules, key=lambda rule: rules[rule] if np.isfinite(rules[rule]) else np.inf)
+    rule, own, best = words[name], f"{errors[ours]:.3g}", f"{rules[name]:.3g}"
+    gained, lost = margin(rules, name, against)
+    if gained < LEVEL:
+        return f"{said[0]} than every rule: {figure} {own}, {rule} {best}, p = {gained:.2g}"
+    if lost < LEVEL:
+        return f"{rule} {said[1]}: {figure} {best} against {own}, p = {lost:.2g}"
+    return f"no better than {rule}, {DRAW}: {figure} {own}, {rule} {best}"
 
 
 def beside(who: str, figures: tuple[str, str], what: str, name: str, sides: tuple[float, float]) -> str:

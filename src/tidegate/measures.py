@@ -212,12 +212,8 @@ def classifier(
     rows += [Row(name=n, metrics=_answers(true, one, len(names)), baseline=True) for n, one in rules.items()]
     strange = sorted(set(right.astype(str)) - set(task.classes_.astype(str)))
     sides = naming.compared(true, said, rules)[1]
-    found = _right(
-        rows,
-        f"{len(true):,} labelled sequences",
-        (str(chance.judge([true], [said])).replace("held-out rows", "sequences"), sides),
-        told,
-    )
+    chances = chance.judge([true], [said]).of("sequences")
+    found = _right(rows, f"{len(true):,} labelled sequences", (chances, sides), told)
     if known_again:
         of = f"{known_again:,} of {several(len(true), 'sequence')}"
         found.notes.append(f"{of} lie in the history too: if the model has seen them, it does better than on new ones")

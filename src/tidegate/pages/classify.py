@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def page(
     given = None if data is None else sequences.each(data, task.channels_)
     if given and result is not None and not learned_from and len(given) != len(result.label):
         raise DataError(f"{len(given):,} sequences beside {len(result.label):,} answers", wanted="the same ones")
-    table = beside(task, evaluation, told)
+    table = beside(task, evaluation)
     headline, sentences = said(table, told)
     charts: dict[str, Chart | None] = {"reliability": reliable(told.judged.reliability())}
     if len(told.classes) > CELLS:
@@ -116,14 +116,9 @@ def said(table: Table, told: Told) -> tuple[str, list[str]]:
     headline = f"{words.percent(chance.accuracy)} of {rows} named right"
     if not chance.better:
         headline = "No better than chance" if chance.detectable is not None else "Too few rows to tell from chance"
-    lines = [_of_these(str(chance), told), *table.verdict.split("\n")]
+    lines = [chance.of("held-out rows" if told.held else "sequences"), *table.verdict.split("\n")]
     verdict, *own = (f"{words.opened(line)}." for line in dict.fromkeys(lines) if line)
     return headline, [*own, verdict] if table.baseline_wins else [verdict, *own]
-
-
-def _of_these(verdict: str, told: Told) -> str:
-    """A verdict on rows that were given says so."""
-    return verdict if told.held else verdict.replace("held-out rows", "sequences")
 
 
 def called(result: Labelled) -> tuple[str, list[str]]:
@@ -156,11 +151,10 @@ def facts(task: Classifier) -> list[tuple[str, str]]:
     ]
 
 
-def beside(task: Classifier, evaluation: Any, told: Told) -> Table:
+def beside(task: Classifier, evaluation: Any) -> Table:
     """The classifier beside the naive rules: of an evaluation, or of the rows held out."""
     if hasattr(evaluation, "rows"):
-        found = frame.table(evaluation, frozenset())
-        return replace(found, verdict=_of_these(found.verdict, told))
+        return frame.table(evaluation, frozenset())
     from ..tasks import naming
 
     chance = task.verdict_

@@ -302,13 +302,11 @@ class Completer:
             read = np.array([len(values) + int(before["read"][0])], dtype=np.int64)
             state = State({**after, "read": read, "time": times[-1:].copy()}, state.model)
         if blank.any():
-            empty = [channel for channel, none in zip(self.channels_, blank.any(axis=0), strict=True) if none]
-            notes = [*notes, f"left empty, for want of a single reading here and in training: {', '.join(empty)}"]
+            empty = self._named(blank)
+            notes = [*notes, f"left empty, for want of a single reading here and in training: {empty}"]
         filled = ~seen & ~blank
         if (far := filled & filling.unchecked(facts, model.recipe)).any():
-            deep = ", ".join(
-                channel for channel, any_far in zip(self.channels_, far.any(axis=0), strict=True) if any_far
-            )
+            deep = self._named(far)
             notes = [*notes, f"further from a reading than training could check, so `std` is a guess there: {deep}"]
         return Completed(
             name=name, channels=self.channels_, times=times, filled=filled,
@@ -317,6 +315,10 @@ class Completer:
             linear=np.where(seen, values, np.where(blank, np.nan, model.scale.undo(facts.guess[0]))),
             notes=tuple(notes), state=state,
         )  # fmt: skip
+
+    def _named(self, cells: Marks) -> str:
+        """The channels that some cells (T, C) are of."""
+        return ", ".join(self.channels_[c] for c in np.flatnonzero(cells.any(axis=0)))
 
     def _times(self, series: Series, state: State | None) -> Times:
         if series.clock or state is None:

@@ -249,11 +249,12 @@ class Forecaster:
         rows, _ = on_grid(values, times, interval, last=last if seen else None, most=form.lookback)
         known = np.concatenate([state.arrays["rows"], rows])[-form.lookback :]
         seen = min(seen + len(rows), form.lookback) if self.clock_ else seen + len(values)
+        new = values[:, : form.channels]
         notes = [
             *told[1],
             *coming.hurry(times, last if state.arrays["clock"][1] else None, interval),
             *self._doubts(known[:, : form.channels], seen),
-            *noticed.beyond(*self._reach(values[:, : form.channels]), self.channels_, times),
+            *noticed.beyond(new, np.abs(model.scale.apply(new)), FAR, self.channels_, times),
         ]
         ticks, past = coming.after(times[-1], form.horizon, interval), known[:, : form.channels]
         u = self._features(known[:, form.channels :], ahead, ticks, times[-1:])
@@ -289,9 +290,6 @@ class Forecaster:
         if scarce and not found:
             found = [f"less than half of the last {lookback} rows were read of {scarce}: bands may be too narrow"]
         return found + ([f"no forecast of {silent}: nothing was read in {lookback} rows"] if silent else [])
-
-    def _reach(self, values: Floats) -> tuple[Floats, Floats, float]:
-        return values, np.abs(self.model_.scale.apply(values)), FAR
 
     def _times(self, series: Series, state: State) -> NDArray[np.int64]:
         if series.clock:

@@ -302,15 +302,7 @@ def verdict(errors: Errors, against: Against) -> str:
     >>> verdict({"network": 0.5, "linear": 0.4}, {"linear": (1.0, 0.01)})
     'linear interpolation fills better than the network: MAE 0.4 against 0.5, p = 0.01'
     """
-    rules = {name: error for name, error in errors.items() if name != OURS}
-    name = min(rules, key=lambda rule: rules[rule])
-    rule, ours, best = WORDS[name], f"{errors[OURS]:.3g}", f"{rules[name]:.3g}"
-    gained, lost = chance.margin(rules, name, against)
-    if gained < chance.LEVEL:
-        return f"{WON} than every rule: MAE {ours}, {rule} {best}, p = {gained:.2g}"
-    if lost < chance.LEVEL:
-        return f"{rule} fills better than the network: MAE {best} against {ours}, p = {lost:.2g}"
-    return f"no better than {rule}, {chance.DRAW}: MAE {ours}, {rule} {best}"
+    return chance.ranked(errors, OURS, against, "MAE", WORDS, (WON, "fills better than the network"))
 
 
 def _errors(trial: Trial, channel: int) -> Errors:

@@ -12,7 +12,7 @@ from .. import chance
 from ..errors import SettingError
 from .bands import quantiles
 from .verbs import State
-from .windowed import OURS
+from .windowed import OURS, WON
 
 if TYPE_CHECKING:
     import polars
@@ -164,12 +164,4 @@ def verdict(errors: dict[str, tuple[float, float]], against: dict[str, tuple[flo
     'no better than drift, as far as these rows can tell: MSE 0.39, drift 0.4'
     """
     squared = {name: mse for name, (mse, _) in errors.items()}
-    rest = {name: mse for name, mse in squared.items() if name != OURS}
-    name = min(rest, key=lambda rule: rest[rule] if np.isfinite(rest[rule]) else np.inf)
-    rule, ours, best = WORDS[name], f"{squared[OURS]:.3g}", f"{rest[name]:.3g}"
-    gained, lost = chance.margin(rest, name, against)
-    if gained < chance.LEVEL:
-        return f"the forecaster did better than every rule: MSE {ours}, {rule} {best}, p = {gained:.2g}"
-    if lost < chance.LEVEL:
-        return f"{rule} did better than the forecaster: MSE {best} against {ours}, p = {lost:.2g}"
-    return f"no better than {rule}, {chance.DRAW}: MSE {ours}, {rule} {best}"
+    return chance.ranked(squared, OURS, against, "MSE", WORDS, (WON, "did better than the forecaster"))

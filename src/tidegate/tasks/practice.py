@@ -229,15 +229,14 @@ def rules(past: History) -> tuple[Rules, Rules]:
             judged = past.pairs((mark, marks[i + 1]), JUDGED // 4)
             misses += [first.miss(strength, *past.gather(judged)[:2]) for strength in naive.STRENGTHS]
     best = naive.STRENGTHS[int(np.argmin(misses))]
-    pairs = past.pairs("train")
-    x, y, _ = past.gather(pairs[:: max(1, len(pairs) // naive.SAMPLED)])
+    x, y = _sampled(past)
     season = np.array([naive.period(x, y)], dtype=np.int64)
     return Rules(season, first.map(best)), Rules(season, ridge.map(best))
 
 
 def cycle(past: History) -> str:
     """A note where readings repeat after more rows than a window holds, which would serve far better."""
-    x, y, _ = past.gather(past.pairs("train")[:: max(1, len(past.pairs("train")) // naive.SAMPLED)])
+    x, y = _sampled(past)
     some = np.linspace(0, past.form.channels - 1, min(past.form.channels, 8)).astype(np.int64)
     first, stop = past.parts["train"]
     found = naive.longer(past.z[max(first, stop - ROWS) : stop, some], past.form.lookback, naive.missed(x, y)[1])
@@ -245,6 +244,13 @@ def cycle(past: History) -> str:
         return ""
     what = f"readings repeat after about {found:,} rows, more than lookback={past.form.lookback:,} can see"
     return f"{what}: lookback={found:,} or more may do far better"
+
+
+def _sampled(past: History) -> tuple[Any, Any]:
+    """Windows and their futures, evenly spaced in the training stretch, by which a period is found."""
+    pairs = past.pairs("train")
+    x, y, _ = past.gather(pairs[:: max(1, len(pairs) // naive.SAMPLED)])
+    return x, y
 
 
 def _add(ridge: naive.Ridge, past: History, pairs: NDArray[np.int64]) -> None:

@@ -405,12 +405,8 @@ class Tagger:
             found.classes_ = np.array(spec.answers, dtype=spec.kind)
         else:
             found.targets_ = tuple(str(name) for name in spec.answers)
-        found.channels_, found.interval_, found.clock_, found.times_ = (
-            spec.channels,
-            spec.interval,
-            spec.clock,
-            spec.times,
-        )
+        found.channels_, found.interval_, found.clock_ = spec.channels, spec.interval, spec.clock
+        found.times_ = spec.times
         found.split_ = {name: spec.split[name] for name in ("train", "valid", "judge") if name in spec.split}
         found.errors_, found.against_, found.confusion_ = spec.errors, spec.against, stored.square(spec.confusion)
         found.history_, found.tried_, found.notes_, found.device_ = spec.history, spec.tried, spec.notes, spec.device
